@@ -1,0 +1,353 @@
+//! The catalog: which models this deployment serves, at which price and within which limits.
+//!
+//! The file is Livepeer's `aiModels.json`, read as it is, with optional keys of our own. Unknown keys and
+//! pipelines we do not serve are ignored, so that one file can configure both.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{Lane, LaneError, Pipeline, Price, RetryPolicy};
+
+/// A parsed catalog. Never empty; no two entries of a pipeline share an id or alias.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    models: Vec<Model>,
+    skipped: Vec<String>,
+}
+
+/// One model this deployment serves.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Where its jobs wait; names pipeline and model id.
+    pub lane: Lane,
+    /// Other names that callers may use for it.
+    pub aliases: Vec<String>,
+    /// Whether it serves requests of its pipeline that name no model.
+    pub default: bool,
+    /// Loaded when a worker starts and never evicted.
+    pub warm: bool,
+    /// Where its weights come from.
+    pub source: Source,
+    /// Precision to compute in (`f32`, `f16`, `bf16`); the device's own choice when absent.
+    pub dtype: Option<String>,
+    /// Device memory it needs; measured from the weights when absent.
+    pub memory_bytes: Option<u64>,
+    /// What it costs; free when absent.
+    pub price: Option<Price>,
+    /// Time limit of one attempt.
+    pub timeout: Duration,
+    /// How often a job is tried.
+    pub retry: RetryPolicy,
+    /// Values for parameters that a request leaves out.
+    pub defaults: Defaults,
+    /// Bounds for parameters.
+    pub limits: Limits,
+}
+
+/// Where weights come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `builtin:fake`: no model at all, for tests. `builtin:fake?step_ms=N` waits that long at every step.
+    Fake {
+        /// Duration of one step.
+        step: Duration,
+    },
+    /// A folder in a Hugging Face layout; relative paths start at the worker's models folder.
+    Folder(String),
+}
+
+/// Values for parameters that a request leaves out.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Defaults {
+    /// Denoising steps.
+    pub steps: u32,
+    /// Weight of classifier-free guidance.
+    pub guidance_scale: f64,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self { steps: 30, guidance_scale: 7.5, width: 512, height: 512 }
+    }
+}
+
+/// Bounds for parameters.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Largest width and height in pixels.
+    pub max_side: u32,
+    /// Most pictures in one job.
+    pub max_images: u32,
+    /// Most denoising steps.
+    pub max_steps: u32,
+}
+
+impl Limits {
+    /// No limit may allow more steps: schedulers are defined on 1,000 training steps, and fewer are drawn.
+    pub const STEPS: u32 = 150;
+    /// No limit may allow larger sides.
+    pub const SIDE: u32 = 8_192;
+    /// No limit may allow more pictures.
+    pub const IMAGES: u32 = 100;
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_side: 2_048, max_images: 10, max_steps: Self::STEPS }
+    }
+}
+
+/// Why a catalog cannot be used. Entries are counted from 0.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Not a JSON array.
+    #[error("the catalog is no JSON array of models")]
+    Json(#[source] serde_json::Error),
+    /// A key of an entry has the wrong type.
+    #[error("catalog entry {index}: {source}")]
+    Entry {
+        /// Which entry.
+        index: usize,
+        /// Which key, and what was expected.
+        source: serde_path_to_error::Error<serde_json::Error>,
+    },
+    /// A key of an entry has a value that is not allowed.
+    #[error("catalog entry {index}: `{key}` {problem}")]
+    Value {
+        /// Which entry.
+        index: usize,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong and what is allowed.
+        problem: String,
+    },
+    /// A model id that cannot name a lane.
+    #[error("catalog entry {index}")]
+    Lane {
+        /// Which entry.
+        index: usize,
+        /// What is wrong with the id.
+        source: LaneError,
+    },
+    /// Nothing to serve.
+    #[error("the catalog has no text-to-image or image-to-text model")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    pipeline: String,
+    model_id: String,
+    #[serde(default)]
+    warm: bool,
+    #[serde(default)]
+    price_per_unit: Option<Value>,
+    #[serde(default)]
+    pixels_per_unit: Option<Value>,
+    #[serde(default)]
+    currency: Option<String>,
+    #[serde(default)]
+    default: bool,
+    #[serde(default)]
+    aliases: Vec<String>,
+    #[serde(default)]
+    source: Option<String>,
+    #[serde(default)]
+    dtype: Option<String>,
+    #[serde(default)]
+    memory_bytes: Option<u64>,
+    /// Seconds.
+    #[serde(default)]
+    timeout: Option<u64>,
+    #[serde(default)]
+    max_attempts: Option<u16>,
+    #[serde(default)]
+    defaults: Defaults,
+    #[serde(default)]
+    limits: Limits,
+}
+
+impl Catalog {
+    /// Time limit of an attempt unless the entry has its own.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
+
+    /// Parses the catalog file's text.
+    ///
+    /// # Errors
+    /// Names the entry, the key and what is allowed.
+    pub fn parse(text: &str) -> Result<Self, CatalogError> {
+        let entries: Vec<Value> = serde_json::from_str(text).map_err(CatalogError::Json)?;
+        let mut catalog = Self { models: Vec::new(), skipped: Vec::new() };
+        for (index, value) in entries.into_iter().enumerate() {
+            let entry: Entry = serde_path_to_error::deserialize(value)
+                .map_err(|source| CatalogError::Entry { index, source })?;
+            match entry.pipeline.parse() {
+                Ok(pipeline) => catalog.add(index, entry.check(index, pipeline)?)?,
+                Err(_) => catalog.skipped.push(format!("{}:{}", entry.pipeline, entry.model_id)),
+            }
+        }
+        if catalog.models.is_empty() { Err(CatalogError::Empty) } else { Ok(catalog) }
+    }
+
+    fn add(&mut self, index: usize, model: Model) -> Result<(), CatalogError> {
+        let pipeline = model.lane.pipeline();
+        for name in std::iter::once(model.lane.model()).chain(model.aliases.iter().map(String::as_str)) {
+            if self.named(pipeline, name).is_some() {
+                let problem = format!("`{name}` names another {pipeline} model already");
+                return Err(CatalogError::Value { index, key: "model_id", problem });
+            }
+        }
+        if model.default && self.of(pipeline).any(|other| other.default) {
+            let problem = format!("is set on another {pipeline} model already");
+            return Err(CatalogError::Value { index, key: "default", problem });
+        }
+        self.models.push(model);
+        Ok(())
+    }
+
+    /// Every model, in the order of the file.
+    pub fn models(&self) -> &[Model] {
+        &self.models
+    }
+
+    /// Entries of pipelines that are not served, as `pipeline:model`, for a line in the log.
+    pub fn skipped(&self) -> &[String] {
+        &self.skipped
+    }
+
+    /// The models of one pipeline.
+    pub fn of(&self, pipeline: Pipeline) -> impl Iterator<Item = &Model> {
+        self.models.iter().filter(move |model| model.lane.pipeline() == pipeline)
+    }
+
+    /// The model with this id or alias.
+    pub fn named(&self, pipeline: Pipeline, name: &str) -> Option<&Model> {
+        self.of(pipeline).find(|model| model.lane.model() == name || model.aliases.iter().any(|a| a == name))
+    }
+
+    /// The model that serves requests which name none: the one marked so, else the first of the pipeline.
+    pub fn default_of(&self, pipeline: Pipeline) -> Option<&Model> {
+        self.of(pipeline).find(|model| model.default).or_else(|| self.of(pipeline).next())
+    }
+
+    /// The model of a lane.
+    pub fn of_lane(&self, lane: &Lane) -> Option<&Model> {
+        self.models.iter().find(|model| model.lane == *lane)
+    }
+}
+
+impl Entry {
+    fn check(self, index: usize, pipeline: Pipeline) -> Result<Model, CatalogError> {
+        let bad = |key, problem: &str| CatalogError::Value { index, key, problem: problem.to_owned() };
+        let price = self.price(index)?;
+        let lane =
+            Lane::new(pipeline, self.model_id).map_err(|source| CatalogError::Lane { index, source })?;
+        let timeout = self.timeout.map_or(Catalog::DEFAULT_TIMEOUT, Duration::from_secs);
+        if timeout.is_zero() {
+            return Err(bad("timeout", "must be at least 1 second"));
+        }
+        let max_attempts = self.max_attempts.unwrap_or(RetryPolicy::DEFAULT_MAX_ATTEMPTS);
+        if !(1..=100).contains(&max_attempts) {
+            return Err(bad("max_attempts", "must be 1 to 100"));
+        }
+        if let Some(dtype) = &self.dtype
+            && !["f32", "f16", "bf16"].contains(&dtype.as_str())
+        {
+            return Err(bad("dtype", "must be one of f32, f16, bf16"));
+        }
+        self.limits.check().map_err(|problem| bad("limits", problem))?;
+        self.defaults.check(&self.limits).map_err(|problem| bad("defaults", problem))?;
+        let source = Source::parse(self.source.as_deref().unwrap_or(lane.model()))
+            .map_err(|problem| bad("source", problem))?;
+        Ok(Model {
+            lane,
+            aliases: self.aliases,
+            default: self.default,
+            warm: self.warm,
+            source,
+            dtype: self.dtype,
+            memory_bytes: self.memory_bytes,
+            price,
+            timeout,
+            retry: RetryPolicy { max_attempts },
+            defaults: self.defaults,
+            limits: self.limits,
+        })
+    }
+
+    fn price(&self, index: usize) -> Result<Option<Price>, CatalogError> {
+        let bad = |key, problem: &str| CatalogError::Value { index, key, problem: problem.to_owned() };
+        let Some(per_unit) = &self.price_per_unit else { return Ok(None) };
+        let per_unit = decimal(per_unit)
+            .filter(|price| !price.is_sign_negative())
+            .ok_or_else(|| bad("price_per_unit", "must be a number of at least 0"))?;
+        let pixels_per_unit = match &self.pixels_per_unit {
+            None => 1,
+            Some(value) => decimal(value)
+                .filter(|pixels| pixels.fract().is_zero() && *pixels >= Decimal::ONE)
+                .and_then(|pixels| u64::try_from(pixels).ok())
+                .ok_or_else(|| bad("pixels_per_unit", "must be a positive integer"))?,
+        };
+        let currency = self.currency.clone().unwrap_or_else(|| "USD".to_owned());
+        Ok(Some(Price { per_unit, pixels_per_unit, currency }))
+    }
+}
+
+/// A JSON number, or a string that holds one, without a detour over binary floating point.
+fn decimal(value: &Value) -> Option<Decimal> {
+    let text = match value {
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        _ => return None,
+    };
+    Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).ok()
+}
+
+impl Source {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        const FORM: &str = "must be `builtin:fake`, `builtin:fake?step_ms=N` or a folder";
+        match text.split_once(':') {
+            Some(("builtin", "fake")) => Ok(Self::Fake { step: Duration::ZERO }),
+            Some(("builtin", options)) => {
+                let step =
+                    options.strip_prefix("fake?step_ms=").and_then(|ms| ms.parse().ok()).ok_or(FORM)?;
+                Ok(Self::Fake { step: Duration::from_millis(step) })
+            }
+            Some(("file", folder)) if !folder.is_empty() => Ok(Self::Folder(folder.to_owned())),
+            None if !text.is_empty() => Ok(Self::Folder(text.to_owned())),
+            _ => Err(FORM),
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), &'static str> {
+        let within = (8..=Self::SIDE).contains(&self.max_side)
+            && (1..=Self::IMAGES).contains(&self.max_images)
+            && (1..=Self::STEPS).contains(&self.max_steps);
+        within.then_some(()).ok_or("must have max_side 8 to 8192, max_images 1 to 100, max_steps 1 to 150")
+    }
+}
+
+impl Defaults {
+    fn check(&self, limits: &Limits) -> Result<(), &'static str> {
+        let side = |side: u32| side > 0 && side <= limits.max_side && side.is_multiple_of(8);
+        let within = side(self.width)
+            && side(self.height)
+            && (1..=limits.max_steps).contains(&self.steps)
+            && (0.0..=100.0).contains(&self.guidance_scale);
+        within.then_some(()).ok_or("must lie within the entry's limits, with sides that divide by 8")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,34 @@
+//! The domain of Darkroom: what a job is, which states it goes through, what it costs, and what happens
+//! when an attempt at it fails.
+//!
+//! Nothing here does I/O, reads a clock or draws a random number: every function is a pure function of its
+//! arguments, so that each rule has one definition that the services, the SQL and the tests share.
+//!
+//! ```
+//! use darkroom_jobs::{Failure, FailureClass, Retry, RetryPolicy};
+//!
+//! let policy = RetryPolicy { max_attempts: 4 };
+//! let failure = Failure::new(FailureClass::InvalidInput, "the image cannot be decoded");
+//! assert_eq!(policy.decide(&failure, 1, 0.5), Retry::Never);
+//! ```
+
+mod catalog;
+mod failure;
+mod fields;
+mod ids;
+mod lane;
+mod price;
+mod state;
+mod submission;
+mod task;
+
+pub use catalog::{Catalog, CatalogError, Defaults, Limits, Model, Source};
+pub use failure::{Failure, FailureClass, Retry, RetryPolicy};
+pub use ids::{ArtifactId, IdError, JobId, LeaseToken, TenantId, WorkerId};
+pub use lane::{Lane, LaneError};
+pub use price::Price;
+pub use state::{AttemptState, JobState, Priority, UnknownWord};
+pub use submission::{FieldError, Invalid, JobOptions, MAX_METADATA_ENTRIES, Submission, parse_submission};
+pub use task::{
+    ImageSize, ImageToText, InputImage, Pipeline, Prompt, PromptError, SchedulerKind, Task, TextToImage,
+};

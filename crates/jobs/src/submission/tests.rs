@@ -1,0 +1,156 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn catalog() -> Catalog {
+    Catalog::parse(
+        r#"[{"pipeline":"text-to-image","model_id":"shapes","source":"builtin:fake",
+             "defaults":{"steps":25,"guidance_scale":4,"width":128,"height":128},
+             "limits":{"max_side":256,"max_images":4}},
+            {"pipeline":"image-to-text","model_id":"captions","source":"builtin:fake"}]"#,
+    )
+    .unwrap()
+}
+
+fn image() -> InputImage {
+    InputImage {
+        key: "jobs/1/input".into(),
+        content_type: "image/png".into(),
+        size_bytes: 9,
+        sha256: "00".into(),
+        width: 20,
+        height: 10,
+    }
+}
+
+fn errors(document: Value) -> Vec<String> {
+    match parse_submission(&catalog(), &document, None, 7) {
+        Err(Invalid::Fields(errors)) => {
+            errors.into_iter().map(|e| format!("{} [{}] {}", e.pointer, e.code, e.detail)).collect()
+        }
+        other => panic!("expected field errors, got {other:?}"),
+    }
+}
+
+#[test]
+fn defaults_come_from_the_catalog_and_the_seed_from_the_caller() {
+    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a red circle"}});
+    let submission = parse_submission(&catalog(), &document, None, 7).unwrap();
+    assert_eq!(submission.lane.to_string(), "text-to-image:shapes");
+    insta::assert_json_snapshot!(submission.task, @r#"
+    {
+      "pipeline": "text-to-image",
+      "prompt": "a red circle",
+      "negative_prompt": "",
+      "width": 128,
+      "height": 128,
+      "steps": 25,
+      "guidance_scale": 4.0,
+      "seed": 7,
+      "images": 1,
+      "safety_check": true
+    }
+    "#);
+    assert_eq!(submission.options.retention, JobOptions::MAX_RETENTION);
+    assert_eq!(submission.options.priority, Priority::Normal);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let document = json!({
+        "pipeline": "text-to-image", "priority": "urgent", "deadline_seconds": 0, "colour": 1,
+        "metadata": {"a": 1},
+        "input": {"prompt": " ", "width": 100, "height": 4096, "steps": 0, "guidance_scale": "high",
+                  "seed": -1, "images": 5, "scheduler": "magic", "safety_check": "no", "a/b": 1},
+    });
+    insta::assert_json_snapshot!(errors(document), @r#"
+    [
+      "/priority [choice] expected one of interactive, normal, background",
+      "/deadline_seconds [range] expected an integer from 1 to 2592000",
+      "/metadata [metadata] expected an object of at most 16 strings of at most 512 characters, with keys of 1 to 64 characters",
+      "/colour [unknown] unknown field: expected one of pipeline, model, input, retention_seconds, priority, deadline_seconds, metadata",
+      "/input/prompt [text] must not be empty",
+      "/input/width [multiple] expected a multiple of 8",
+      "/input/height [range] expected an integer from 8 to 256",
+      "/input/steps [range] expected an integer from 1 to 150",
+      "/input/guidance_scale [type] expected a number from 0 to 100",
+      "/input/images [range] expected an integer from 1 to 4",
+      "/input/seed [range] expected an integer from 0 to 9007199254740991",
+      "/input/scheduler [choice] expected one of ddim, euler",
+      "/input/safety_check [type] expected true or false",
+      "/input/a~1b [unknown] unknown field: expected one of prompt, negative_prompt, width, height, steps, guidance_scale, images, seed, scheduler, safety_check"
+    ]
+    "#);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    insta::assert_json_snapshot!(errors(json!({})), @r#"
+    [
+      "/pipeline [required] expected one of text-to-image, image-to-text"
+    ]
+    "#);
+    insta::assert_json_snapshot!(errors(json!([])), @r#"
+    [
+      " [type] expected an object",
+      "/pipeline [required] expected one of text-to-image, image-to-text"
+    ]
+    "#);
+    insta::assert_json_snapshot!(errors(json!({"pipeline": "text-to-image"})), @r#"
+    [
+      "/input/prompt [required] expected a text that says what to draw"
+    ]
+    "#);
+    insta::assert_json_snapshot!(errors(json!({"pipeline": "image-to-text", "input": "x"})), @r#"
+    [
+      "/input [type] expected an object",
+      "/input/image [required] send the picture as the multipart part `image`"
+    ]
+    "#);
+}
+
+#[test]
+fn an_unknown_model_is_answered_with_the_known_ones() {
+    let document = json!({"pipeline": "text-to-image", "model": "captions", "input": {"prompt": "x"}});
+    let invalid = parse_submission(&catalog(), &document, None, 7).unwrap_err();
+    assert_eq!(
+        invalid,
+        Invalid::UnknownModel {
+            pipeline: Pipeline::TextToImage,
+            model: "captions".into(),
+            known: vec!["shapes".into()]
+        }
+    );
+}
+
+#[test]
+fn a_caption_takes_the_picture_that_was_sent_along() {
+    let document = json!({"pipeline": "image-to-text", "input": {"prompt": "a photo of"}});
+    let submission = parse_submission(&catalog(), &document, Some(image()), 7).unwrap();
+    assert_eq!(submission.task.pixels(), 200);
+    assert_eq!(submission.task.artifacts(), 1);
+}
+
+#[test]
+fn the_last_pictures_seed_is_the_largest_allowed() {
+    let with = |seed: u64, images: u32| {
+        let input = json!({"prompt": "x", "seed": seed, "images": images});
+        parse_submission(&catalog(), &json!({"pipeline": "text-to-image", "input": input}), None, 7)
+    };
+    assert!(with(MAX_SEED, 1).is_ok());
+    assert!(with(MAX_SEED, 2).is_err());
+    assert!(with(MAX_SEED - 1, 2).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn tasks_survive_storage(prompt in ".{1,40}", seed in 0..=MAX_SEED, side in 1u32..=32, steps in 1u32..=150) {
+        prop_assume!(!prompt.trim().is_empty() && !prompt.contains('\0'));
+        let input = json!({"prompt": prompt, "seed": seed, "width": side * 8, "steps": steps});
+        let document = json!({"pipeline": "text-to-image", "input": input});
+        let task = parse_submission(&catalog(), &document, None, 7).unwrap().task;
+        let stored = serde_json::to_value(&task).unwrap();
+        prop_assert_eq!(serde_json::from_value::<Task>(stored).unwrap(), task);
+    }
+}

@@ -1,0 +1,132 @@
+//! Accepting jobs.
+
+use darkroom_jobs::{JobId, Submission, TenantId};
+use rust_decimal::Decimal;
+use sqlx::types::Json;
+
+use crate::{Error, Job, Store};
+
+/// A job to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    /// Its id, UUIDv7.
+    pub id: JobId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// What was asked for.
+    pub submission: Submission,
+    /// Failures after which it fails for good.
+    pub max_attempts: u16,
+    /// What it costs if it succeeds.
+    pub price: Decimal,
+    /// Currency of the price.
+    pub currency: String,
+    /// Key under which a repeated submission finds this job.
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the request.
+    pub request_hash: [u8; 32],
+    /// W3C trace context of the request.
+    pub traceparent: Option<String>,
+}
+
+/// The two halves of an idempotency check.
+#[derive(Debug, Clone, Copy)]
+pub struct Idempotency<'a> {
+    /// The caller's key.
+    pub key: &'a str,
+    /// SHA-256 of the caller's request.
+    pub request_hash: &'a [u8; 32],
+}
+
+/// What became of a submission.
+#[derive(Debug, Clone)]
+pub enum Accepted {
+    /// A new job.
+    Created(Box<Job>),
+    /// The job an earlier submission with the same key and request made.
+    Replayed(Box<Job>),
+    /// The key belongs to another request.
+    KeyReused,
+    /// The key belongs to a job that its owner has deleted.
+    Deleted,
+}
+
+impl Store {
+    /// Accepts a job: the job, its request and the row that becomes its first ticket, in one statement.
+    /// When this returns, the job survives the loss of any one process.
+    ///
+    /// # Errors
+    /// When the database is unavailable; the job may have been accepted then, and a repeated call with the same
+    /// idempotency key finds it.
+    pub async fn accept(&self, job: &NewJob) -> Result<Accepted, Error> {
+        let Submission { lane, task, options } = &job.submission;
+        let units = i64::try_from(task.pixels()).unwrap_or(i64::MAX).max(1);
+        let made = sqlx::query_scalar!(
+            r#"
+            with job as (
+                insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, idempotency_key,
+                                  deadline, expires_at)
+                values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+                        now() + least($10::float8, $11::float8) * interval '1 second',
+                        now() + $11::float8 * interval '1 second')
+                on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
+                returning id
+            ), request as (
+                insert into job_requests (job_id, task, metadata, request_hash, traceparent)
+                select id, $12, $13, $14, $15 from job
+            ), ticket as (
+                insert into outbox (lane) select $3 from job
+            )
+            select id from job
+            "#,
+            job.id.as_uuid(),
+            job.tenant.as_uuid(),
+            lane.to_string(),
+            options.priority.class(),
+            i16::try_from(job.max_attempts).unwrap_or(i16::MAX),
+            units,
+            job.price,
+            job.currency,
+            job.idempotency_key,
+            options.deadline.unwrap_or(options.retention).as_secs_f64(),
+            options.retention.as_secs_f64(),
+            Json(task) as _,
+            Json(&options.metadata) as _,
+            &job.request_hash[..],
+            job.traceparent
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if made.is_some() {
+            self.pending.outbox();
+            let job = self.job(job.tenant, job.id).await?;
+            return Ok(job.map_or(Accepted::Deleted, |job| Accepted::Created(Box::new(job))));
+        }
+        let key = job.idempotency_key.as_deref().unwrap_or_default();
+        let found = self.replay(job.tenant, Idempotency { key, request_hash: &job.request_hash }).await?;
+        // The job that was in the way can only vanish between the two statements by the end of its retention.
+        Ok(found.unwrap_or(Accepted::Deleted))
+    }
+
+    /// The answer to a submission whose key is known already; `None` for a new key.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn replay(&self, tenant: TenantId, with: Idempotency<'_>) -> Result<Option<Accepted>, Error> {
+        let row = sqlx::query!(
+            r#"select j.id, j.deleted_at, r.request_hash as "request_hash?"
+               from jobs j left join job_requests r on r.job_id = j.id
+               where j.tenant_id = $1 and j.idempotency_key = $2"#,
+            tenant.as_uuid(),
+            with.key
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if row.request_hash.is_some_and(|hash| hash != with.request_hash) {
+            return Ok(Some(Accepted::KeyReused));
+        }
+        let job = self.job(tenant, JobId::from_uuid(row.id)).await?;
+        Ok(Some(job.map_or(Accepted::Deleted, |job| Accepted::Replayed(Box::new(job)))))
+    }
+}

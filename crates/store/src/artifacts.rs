@@ -1,0 +1,191 @@
+//! Artifacts: recorded under the lease, read by id.
+
+use chrono::{DateTime, Utc};
+use darkroom_jobs::{ArtifactId, JobId};
+use uuid::Uuid;
+
+use crate::rows::At;
+use crate::{Error, Lease, Store};
+
+/// A stored result.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    /// Its id, part of its URL.
+    pub id: ArtifactId,
+    /// The job it belongs to.
+    pub job: JobId,
+    /// Which result of the job, from 0.
+    pub index: u32,
+    /// Media type.
+    pub content_type: String,
+    /// Size of the object.
+    pub size_bytes: u64,
+    /// SHA-256 of the object.
+    pub sha256: Vec<u8>,
+    /// Width in pixels; `None` for a caption.
+    pub width: Option<u32>,
+    /// Height in pixels; `None` for a caption.
+    pub height: Option<u32>,
+    /// Seed of a picture.
+    pub seed: Option<u64>,
+    /// Whether the safety checker flagged it.
+    pub nsfw: bool,
+    /// The caption.
+    pub text: Option<String>,
+}
+
+/// A result that lies in the blob store and is to be recorded.
+#[derive(Debug, Clone)]
+pub struct NewArtifact {
+    /// UUIDv7.
+    pub id: ArtifactId,
+    /// Which result of the job, from 0.
+    pub index: u32,
+    /// Object key.
+    pub key: String,
+    /// Media type.
+    pub content_type: String,
+    /// Size of the object.
+    pub size_bytes: u64,
+    /// SHA-256 of the object.
+    pub sha256: [u8; 32],
+    /// Width in pixels; `None` for a caption.
+    pub width: Option<u32>,
+    /// Height in pixels; `None` for a caption.
+    pub height: Option<u32>,
+    /// Seed of a picture.
+    pub seed: Option<u64>,
+    /// Whether the safety checker flagged it.
+    pub nsfw: bool,
+    /// The caption.
+    pub text: Option<String>,
+}
+
+/// Where a result lies, for whoever serves its URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArtifactObject {
+    /// Object key.
+    pub key: String,
+    /// Media type.
+    pub content_type: String,
+    /// Size of the object.
+    pub size_bytes: u64,
+    /// SHA-256 of the object.
+    pub sha256: Vec<u8>,
+    /// End of its job's retention.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// What became of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It belongs to the job now.
+    Stored,
+    /// The lease is gone; nothing was changed.
+    LeaseGone,
+}
+
+impl Store {
+    /// Records a result, if the lease still holds. Recording the same result again changes nothing.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn record_artifact(&self, lease: &Lease, new: &NewArtifact) -> Result<Recorded, Error> {
+        // The update locks the job row, so that cancel, reaper and this statement run one after another.
+        let held = sqlx::query_scalar!(
+            r#"
+            with job as (
+                update jobs set version = version + 1
+                where id = $1 and attempt = $2 and lease_token = $3 and state = 'running'
+                returning id, attempt
+            ), artifact as (
+                insert into artifacts (id, job_id, index, attempt, key, content_type, size_bytes, sha256, width, height,
+                                       seed, nsfw, text)
+                select $4, id, $5, attempt, $6, $7, $8, $9, $10, $11, $12, $13, $14 from job
+                on conflict (job_id, index) do nothing
+            )
+            select id from job
+            "#,
+            lease.job.as_uuid(),
+            lease.attempt,
+            lease.token.as_uuid(),
+            new.id.as_uuid(),
+            i32::try_from(new.index).unwrap_or(i32::MAX),
+            new.key,
+            new.content_type,
+            i64::try_from(new.size_bytes).unwrap_or(i64::MAX),
+            &new.sha256[..],
+            new.width.and_then(|side| i32::try_from(side).ok()),
+            new.height.and_then(|side| i32::try_from(side).ok()),
+            new.seed.and_then(|seed| i64::try_from(seed).ok()),
+            new.nsfw,
+            new.text
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        self.pending.job(lease.job);
+        Ok(if held.is_some() { Recorded::Stored } else { Recorded::LeaseGone })
+    }
+
+    /// The results of these jobs, by job and index.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub(crate) async fn artifacts_of(&self, jobs: &[JobId]) -> Result<Vec<Artifact>, Error> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let uuids: Vec<Uuid> = jobs.iter().map(|job| job.as_uuid()).collect();
+        sqlx::query!(
+            "select id, job_id, index, content_type, size_bytes, sha256, width, height, seed, nsfw, text
+             from artifacts where job_id = any($1) order by job_id, index",
+            &uuids
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let at = At { table: "artifacts", id: row.id };
+            Ok(Artifact {
+                id: ArtifactId::from_uuid(row.id),
+                job: JobId::from_uuid(row.job_id),
+                index: at.integer("index", row.index)?,
+                content_type: row.content_type,
+                size_bytes: at.integer("size_bytes", row.size_bytes)?,
+                sha256: row.sha256,
+                width: row.width.map(|side| at.integer("width", side)).transpose()?,
+                height: row.height.map(|side| at.integer("height", side)).transpose()?,
+                seed: row.seed.map(|seed| at.integer("seed", seed)).transpose()?,
+                nsfw: row.nsfw,
+                text: row.text,
+            })
+        })
+        .collect()
+    }
+
+    /// Where a result lies; `None` once its job is deleted or past its retention.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn artifact_object(&self, id: ArtifactId) -> Result<Option<ArtifactObject>, Error> {
+        let row = sqlx::query!(
+            "select a.key, a.content_type, a.size_bytes, a.sha256, j.expires_at
+             from artifacts a join jobs j on j.id = a.job_id
+             where a.id = $1 and j.deleted_at is null and j.expires_at > now()",
+            id.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(ArtifactObject {
+                key: row.key,
+                content_type: row.content_type,
+                size_bytes: At { table: "artifacts", id: id.as_uuid() }
+                    .integer("size_bytes", row.size_bytes)?,
+                sha256: row.sha256,
+                expires_at: row.expires_at,
+            })
+        })
+        .transpose()
+    }
+}

@@ -1,0 +1,89 @@
+//! What owners do to their jobs: cancel and delete.
+
+use darkroom_jobs::{JobId, TenantId};
+
+use crate::{Error, Store};
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canceled {
+    /// The job is canceled, for good; a worker that runs it finds its lease gone.
+    Done,
+    /// The job was final before.
+    AlreadyFinal,
+    /// The tenant has no such job.
+    NotFound,
+}
+
+/// What became of a deletion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// Nobody sees the job any more; its objects are deleted soon.
+    Done,
+    /// The job is not final: it has to be canceled first.
+    NotFinal,
+    /// The tenant has no such job.
+    NotFound,
+}
+
+impl Store {
+    /// Cancels a job and revokes the lease under which it runs, in one statement.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn cancel(&self, tenant: TenantId, id: JobId) -> Result<Canceled, Error> {
+        let canceled = sqlx::query_scalar!(
+            r#"
+            with job as (
+                update jobs
+                set state = 'canceled', version = version + 1, lease_token = null, finished_at = now()
+                where id = $1 and tenant_id = $2 and state in ('queued', 'running') and deleted_at is null
+                returning id
+            ), attempt as (
+                update attempts a set state = 'canceled', finished_at = now()
+                from job where a.job_id = job.id and a.state = 'running'
+            )
+            select id from job
+            "#,
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if canceled.is_some() {
+            self.pending.job(id);
+            return Ok(Canceled::Done);
+        }
+        Ok(if self.owns(tenant, id).await? { Canceled::AlreadyFinal } else { Canceled::NotFound })
+    }
+
+    /// Hides a final job from everybody at once; the sweeper deletes its objects.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn delete(&self, tenant: TenantId, id: JobId) -> Result<Deleted, Error> {
+        let deleted = sqlx::query!(
+            "update jobs set deleted_at = now()
+             where id = $1 and tenant_id = $2 and state not in ('queued', 'running') and deleted_at is null",
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .execute(&self.pool)
+        .await?;
+        if deleted.rows_affected() > 0 {
+            return Ok(Deleted::Done);
+        }
+        Ok(if self.owns(tenant, id).await? { Deleted::NotFinal } else { Deleted::NotFound })
+    }
+
+    async fn owns(&self, tenant: TenantId, id: JobId) -> Result<bool, Error> {
+        let found = sqlx::query_scalar!(
+            "select id from jobs where id = $1 and tenant_id = $2 and deleted_at is null and swept_at is null",
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(found.is_some())
+    }
+}

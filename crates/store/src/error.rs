@@ -1,0 +1,99 @@
+//! What can go wrong with the database, by what a caller can do about it.
+
+/// A failed call. Nothing was changed unless the variant says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, is restarting, or gave up on a lock: try again. A statement whose
+    /// connection broke may have been committed; idempotency keys and lease tokens make repeating it safe.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] sqlx::Error),
+
+    /// The schema is older than this program needs.
+    #[error(
+        "the database schema is at version {found}, this program needs {minimum}: run `darkroom-api migrate`"
+    )]
+    SchemaTooOld {
+        /// Newest applied migration; 0 for an empty database.
+        found: i64,
+        /// Oldest version this program runs on.
+        minimum: i64,
+    },
+
+    /// A migration failed.
+    #[error("failed to migrate the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+
+    /// A name that is taken.
+    #[error("{what} `{name}` exists already")]
+    Exists {
+        /// What was to be made.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+
+    /// A name or id that stands for nothing.
+    #[error("there is no {what} `{name}`")]
+    Missing {
+        /// What was looked for.
+        what: &'static str,
+        /// Its name or id.
+        name: String,
+    },
+
+    /// A row holds a value that this program does not understand.
+    #[error("{table}.{column} of {id} holds an unreadable value")]
+    BadRow {
+        /// Which table.
+        table: &'static str,
+        /// Which column.
+        column: &'static str,
+        /// Which row.
+        id: String,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// Anything else the database said.
+    #[error("the database refused a statement")]
+    Database(#[source] sqlx::Error),
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+
+    pub(crate) fn bad_row(
+        table: &'static str,
+        column: &'static str,
+        id: impl ToString,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::BadRow { table, column, id: id.to_string(), source: source.into() }
+    }
+}
+
+/// SQLSTATEs after which the same statement may succeed: serialization failure and deadlock, lock not
+/// available, query canceled (our own time-outs), shutdowns and crashes, too many connections, and class 08.
+const TRANSIENT: [&str; 9] =
+    ["40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300"];
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let transient = match &error {
+            sqlx::Error::Database(database) => {
+                database.code().is_some_and(|code| TRANSIENT.contains(&&*code) || code.starts_with("08"))
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            _ => false,
+        };
+        if transient { Self::Unavailable(error) } else { Self::Database(error) }
+    }
+}

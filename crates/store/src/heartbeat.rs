@@ -1,0 +1,84 @@
+//! Heartbeats: extending leases and hearing that they are gone.
+
+use darkroom_jobs::{JobId, JobState};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::{Error, Lease, Progress, Store};
+
+/// What a worker says about one attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Beat {
+    /// The lease to extend.
+    pub lease: Lease,
+    /// How far the attempt is; `None` leaves what was said before.
+    pub progress: Option<Progress>,
+}
+
+/// What a worker hears about one attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulse {
+    /// The lease holds, and was extended.
+    Held,
+    /// The job was canceled or has expired: stop.
+    Ended,
+    /// The attempt was taken for lost: stop.
+    Lost,
+}
+
+impl Store {
+    /// Extends leases and stores progress. An expired lease that nobody has taken back yet is extended too: the
+    /// attempt's state fences, not the clock.
+    ///
+    /// # Errors
+    /// When the database is unavailable; the leases then run on to their expiry.
+    pub async fn heartbeat(&self, beats: &[Beat]) -> Result<Vec<(Lease, Pulse)>, Error> {
+        let jobs: Vec<Uuid> = beats.iter().map(|beat| beat.lease.job.as_uuid()).collect();
+        let tokens: Vec<Uuid> = beats.iter().map(|beat| beat.lease.token.as_uuid()).collect();
+        let numbers: Vec<i32> = beats.iter().map(|beat| beat.lease.attempt).collect();
+        let progress: Vec<Option<Json<Progress>>> =
+            beats.iter().map(|beat| beat.progress.map(Json)).collect();
+        let held: Vec<Uuid> = sqlx::query_scalar!(
+            r#"
+            update attempts a
+            set lease_expires_at = now() + $5 * interval '1 second', progress = coalesce(b.progress, a.progress)
+            from unnest($1::uuid[], $2::int[], $3::uuid[], $4::jsonb[]) as b (job_id, number, token, progress)
+            where a.job_id = b.job_id and a.number = b.number and a.lease_token = b.token and a.state = 'running'
+            returning a.lease_token
+            "#,
+            &jobs,
+            &numbers,
+            &tokens,
+            progress as _,
+            Self::LEASE_SECONDS
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let gone: Vec<JobId> = beats
+            .iter()
+            .map(|beat| beat.lease)
+            .filter(|lease| !held.contains(&lease.token.as_uuid()))
+            .map(|lease| lease.job)
+            .collect();
+        let ended = self.ended(&gone).await?;
+        let pulse = |lease: Lease| {
+            if held.contains(&lease.token.as_uuid()) {
+                Pulse::Held
+            } else if ended.contains(&lease.job) {
+                Pulse::Ended
+            } else {
+                Pulse::Lost
+            }
+        };
+        Ok(beats.iter().map(|beat| (beat.lease, pulse(beat.lease))).collect())
+    }
+
+    async fn ended(&self, jobs: &[JobId]) -> Result<Vec<JobId>, Error> {
+        if jobs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let versions = self.job_versions(jobs).await?;
+        let ended = versions.iter().filter(|job| matches!(job.state, JobState::Canceled | JobState::Expired));
+        Ok(ended.map(|job| job.id).collect())
+    }
+}

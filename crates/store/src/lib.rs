@@ -1,0 +1,53 @@
+//! Jobs, attempts, artifacts and the outbox in Postgres.
+//!
+//! Postgres decides: every change of a job's state is one statement here, and every write by a worker names
+//! its lease token, so a worker whose lease is gone changes nothing. Rows are locked in one order, the job
+//! before its attempt. Leases live on the database's clock.
+//!
+//! ```no_run
+//! # async fn example(config: darkroom_store::StoreConfig) -> Result<(), darkroom_store::Error> {
+//! let store = darkroom_store::Store::connect(&config, "darkroom-api").await?;
+//! store.check_schema().await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod accept;
+mod artifacts;
+mod cancel;
+mod changes;
+mod config;
+mod error;
+mod heartbeat;
+mod keys;
+mod lease;
+mod outbox;
+mod reap;
+mod rows;
+mod schema;
+mod settle;
+mod store;
+mod sweep;
+mod tenants;
+pub mod testing;
+mod view;
+mod workers;
+
+pub use accept::{Accepted, Idempotency, NewJob};
+pub use artifacts::{Artifact, ArtifactObject, NewArtifact, Recorded};
+pub use cancel::{Canceled, Deleted};
+pub use changes::{Change, Changes};
+pub use config::StoreConfig;
+pub use error::Error;
+pub use heartbeat::{Beat, Pulse};
+pub use keys::{ApiKey, ListedKey, NewApiKey, Scope};
+pub use lease::{Lease, LeaseRequest, LeasedJob};
+pub use outbox::OutboxRow;
+pub use reap::Reaped;
+pub use schema::MINIMUM_SCHEMA;
+pub use settle::{Outcome, Settled};
+pub use store::Store;
+pub use sweep::ClosedAttempt;
+pub use tenants::Tenant;
+pub use view::{Job, JobFilter, JobVersion, Progress};
+pub use workers::{NewWorker, Worker};

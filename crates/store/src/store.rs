@@ -1,0 +1,41 @@
+//! The handle every other module adds its statements to.
+
+use std::sync::Arc;
+
+use sqlx::PgPool;
+
+use crate::changes::Pending;
+use crate::{Error, StoreConfig};
+
+/// A pool of connections to the database, shared by cloning.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) pool: PgPool,
+    pub(crate) pending: Arc<Pending>,
+}
+
+impl Store {
+    /// Opens the pool. `application` shows up in `pg_stat_activity`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no connection can be made.
+    pub async fn connect(config: &StoreConfig, application: &str) -> Result<Self, Error> {
+        let options = config.connect_options(application)?;
+        let pool = config.pool_options().connect_with(options).await?;
+        Ok(Self { pool, pending: Arc::default() })
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes every connection and waits until they are.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

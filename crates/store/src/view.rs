@@ -1,0 +1,262 @@
+//! Jobs as their owners see them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use darkroom_jobs::{Failure, JobId, JobState, Lane, Priority, Task, TenantId};
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::rows::At;
+use crate::{Artifact, Error, Store};
+
+/// A job with everything its owner may see.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Its owner.
+    pub tenant: TenantId,
+    /// Where it waits or waited.
+    pub lane: Lane,
+    /// Its priority class.
+    pub priority: Priority,
+    /// Where it stands.
+    pub state: JobState,
+    /// Grows with state and artifacts, not with progress.
+    pub version: i32,
+    /// Attempts that were started.
+    pub attempts: i32,
+    /// Attempts that failed or were lost.
+    pub failures: i16,
+    /// What it costs if it succeeds.
+    pub price: Decimal,
+    /// What it did cost.
+    pub cost: Option<Decimal>,
+    /// Currency of both.
+    pub currency: String,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// When its first attempt was leased.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it became final.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// When it expires unless it is final by then.
+    pub deadline: DateTime<Utc>,
+    /// End of retention.
+    pub expires_at: DateTime<Utc>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What was asked for.
+    pub task: Task,
+    /// The caller's labels.
+    pub metadata: BTreeMap<String, String>,
+    /// Progress of the latest attempt.
+    pub progress: Option<Progress>,
+    /// Timings of the latest attempt, in milliseconds.
+    pub timings: Option<BTreeMap<String, f64>>,
+    /// Results so far, by index.
+    pub artifacts: Vec<Artifact>,
+}
+
+/// How far an attempt is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Picture being made, from 0.
+    pub image: u32,
+    /// Pictures in the job.
+    pub images: u32,
+    /// Steps done on it.
+    pub step: u32,
+    /// Steps it takes.
+    pub steps: u32,
+}
+
+/// Which jobs to list. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Only jobs in this state.
+    pub state: Option<JobState>,
+    /// Only jobs of this lane's pipeline.
+    pub pipeline: Option<darkroom_jobs::Pipeline>,
+    /// Only jobs of this model.
+    pub model: Option<String>,
+    /// Only jobs older than this one.
+    pub before: Option<JobId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Version and state of a job, for those who wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobVersion {
+    /// The job.
+    pub id: JobId,
+    /// Its version.
+    pub version: i32,
+    /// Its state.
+    pub state: JobState,
+}
+
+struct JobRow {
+    id: Uuid,
+    tenant_id: Uuid,
+    lane: String,
+    class: i16,
+    state: String,
+    version: i32,
+    attempt: i32,
+    failures: i16,
+    price: Decimal,
+    cost: Option<Decimal>,
+    currency: String,
+    created_at: DateTime<Utc>,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: Option<DateTime<Utc>>,
+    deadline: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    failure_class: Option<String>,
+    failure_message: Option<String>,
+    task: serde_json::Value,
+    metadata: serde_json::Value,
+    progress: Option<serde_json::Value>,
+    timings: Option<serde_json::Value>,
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = Error;
+
+    fn try_from(row: JobRow) -> Result<Self, Error> {
+        let at = At { table: "jobs", id: row.id };
+        let request = At { table: "job_requests", id: row.id };
+        let attempt = At { table: "attempts", id: row.id };
+        let priority = Priority::from_class(row.class)
+            .ok_or_else(|| Error::bad_row("jobs", "class", row.id, format!("{} is no class", row.class)))?;
+        let failure = row
+            .failure_class
+            .map(|class| {
+                Ok::<_, Error>(Failure::new(
+                    at.word("failure_class", &class)?,
+                    row.failure_message.unwrap_or_default(),
+                ))
+            })
+            .transpose()?;
+        Ok(Self {
+            id: JobId::from_uuid(row.id),
+            tenant: TenantId::from_uuid(row.tenant_id),
+            lane: at.word("lane", &row.lane)?,
+            priority,
+            state: at.word("state", &row.state)?,
+            version: row.version,
+            attempts: row.attempt,
+            failures: row.failures,
+            price: row.price.normalize(),
+            cost: row.cost.map(|cost| cost.normalize()),
+            currency: row.currency,
+            created_at: row.created_at,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            deadline: row.deadline,
+            expires_at: row.expires_at,
+            failure,
+            task: request.json("task", row.task)?,
+            metadata: request.json("metadata", row.metadata)?,
+            progress: row.progress.map(|value| attempt.json("progress", value)).transpose()?,
+            timings: row.timings.map(|value| attempt.json("timings", value)).transpose()?,
+            artifacts: Vec::new(),
+        })
+    }
+}
+
+impl Store {
+    /// A tenant's job. Another tenant's job and no job at all are answered alike.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn job(&self, tenant: TenantId, id: JobId) -> Result<Option<Job>, Error> {
+        let row = sqlx::query_as!(
+            JobRow,
+            r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
+                      j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
+                      j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
+                      a.timings as "timings?"
+               from jobs j
+               join job_requests r on r.job_id = j.id
+               left join attempts a on a.job_id = j.id and a.number = j.attempt
+               where j.id = $1 and j.tenant_id = $2 and j.deleted_at is null and j.swept_at is null"#,
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let mut jobs = vec![Job::try_from(row)?];
+        self.attach_artifacts(&mut jobs).await?;
+        Ok(jobs.pop())
+    }
+
+    /// A page of a tenant's jobs, newest first.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn jobs(&self, tenant: TenantId, filter: &JobFilter) -> Result<Vec<Job>, Error> {
+        let rows = sqlx::query_as!(
+            JobRow,
+            r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
+                      j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
+                      j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
+                      a.timings as "timings?"
+               from jobs j
+               join job_requests r on r.job_id = j.id
+               left join attempts a on a.job_id = j.id and a.number = j.attempt
+               where j.tenant_id = $1 and j.deleted_at is null and j.swept_at is null
+                 and ($2::uuid is null or j.id < $2)
+                 and ($3::text is null or j.state = $3)
+                 and ($4::text is null or split_part(j.lane, ':', 1) = $4)
+                 and ($5::text is null or substr(j.lane, strpos(j.lane, ':') + 1) = $5)
+               order by j.id desc limit $6"#,
+            tenant.as_uuid(),
+            filter.before.map(JobId::as_uuid),
+            filter.state.map(JobState::as_str),
+            filter.pipeline.map(darkroom_jobs::Pipeline::as_str),
+            filter.model,
+            filter.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut jobs = rows.into_iter().map(Job::try_from).collect::<Result<Vec<_>, _>>()?;
+        self.attach_artifacts(&mut jobs).await?;
+        Ok(jobs)
+    }
+
+    async fn attach_artifacts(&self, jobs: &mut [Job]) -> Result<(), Error> {
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        let mut by_job: HashMap<JobId, Vec<Artifact>> = HashMap::new();
+        for artifact in self.artifacts_of(&ids).await? {
+            by_job.entry(artifact.job).or_default().push(artifact);
+        }
+        for job in jobs {
+            job.artifacts = by_job.remove(&job.id).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Version and state of each of these jobs that still exists, whoever owns it: for callers that have checked
+    /// the owner before.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn job_versions(&self, ids: &[JobId]) -> Result<Vec<JobVersion>, Error> {
+        let uuids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
+        sqlx::query!("select id, version, state from jobs where id = any($1) and deleted_at is null", &uuids)
+            .fetch_all(&self.pool)
+            .await?
+            .into_iter()
+            .map(|row| {
+                let state = At { table: "jobs", id: row.id }.word("state", &row.state)?;
+                Ok(JobVersion { id: JobId::from_uuid(row.id), version: row.version, state })
+            })
+            .collect()
+    }
+}

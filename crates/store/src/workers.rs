@@ -1,0 +1,107 @@
+//! Worker processes, as far as others want to know of them.
+
+use darkroom_jobs::{Lane, WorkerId};
+
+use crate::rows::At;
+use crate::{Error, Store};
+
+/// A worker that has started.
+#[derive(Debug, Clone)]
+pub struct NewWorker {
+    /// Id of this run of the process.
+    pub id: WorkerId,
+    /// Where it runs.
+    pub host: String,
+    /// Device it runs models on.
+    pub device: String,
+    /// Lanes it serves.
+    pub lanes: Vec<Lane>,
+}
+
+/// A worker that was seen lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Its id.
+    pub id: WorkerId,
+    /// Lanes it serves.
+    pub lanes: Vec<Lane>,
+    /// Lanes whose model it has in memory.
+    pub loaded: Vec<Lane>,
+}
+
+impl Store {
+    /// A worker not seen for this long is not counted.
+    const SEEN_SECONDS: f64 = 15.0;
+    /// Rows of workers not seen for this long are deleted.
+    const FORGET_SECONDS: f64 = 24.0 * 3600.0;
+
+    /// Makes a worker known, or known again after its row was lost.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn worker_seen(&self, worker: &NewWorker, loaded: &[Lane]) -> Result<(), Error> {
+        let lanes: Vec<String> = worker.lanes.iter().map(Lane::to_string).collect();
+        let loaded: Vec<String> = loaded.iter().map(Lane::to_string).collect();
+        sqlx::query!(
+            "insert into workers (id, host, device, lanes, loaded) values ($1, $2, $3, $4, $5)
+             on conflict (id) do update set loaded = excluded.loaded, last_seen_at = now()",
+            worker.id.as_uuid(),
+            worker.host,
+            worker.device,
+            &lanes,
+            &loaded
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets a worker that stops in an orderly way.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn worker_gone(&self, id: WorkerId) -> Result<(), Error> {
+        sqlx::query!("delete from workers where id = $1", id.as_uuid()).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Workers seen lately.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn workers(&self) -> Result<Vec<Worker>, Error> {
+        sqlx::query!(
+            "select id, lanes, loaded from workers where last_seen_at > now() - $1 * interval '1 second' order by id",
+            Self::SEEN_SECONDS
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(|row| {
+            let at = At { table: "workers", id: row.id };
+            let lanes = |column, words: &[String]| {
+ words.iter().map(|word| at.word(column, word)).collect::<Result<Vec<Lane>, Error>>()
+ };
+            Ok(Worker {
+                id: WorkerId::from_uuid(row.id),
+                lanes: lanes("lanes", &row.lanes)?,
+                loaded: lanes("loaded", &row.loaded)?,
+            })
+        })
+        .collect()
+    }
+
+    /// Deletes rows of workers that are long gone.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn forget_workers(&self) -> Result<u64, Error> {
+        let forgotten = sqlx::query!(
+            "delete from workers where last_seen_at < now() - $1 * interval '1 second'",
+            Self::FORGET_SECONDS
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(forgotten.rows_affected())
+    }
+}
