@@ -1,0 +1,141 @@
+//! Sending a call, as often as it takes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Method, Response, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use crate::{Error, Problem};
+
+/// How often a call is sent before its last failure is reported.
+const TRIES: u32 = 5;
+/// Pause before the second try when the service does not name one; doubled for each further try.
+const BACKOFF: Duration = Duration::from_millis(250);
+/// Longest pause between two tries, whatever the service says.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence on a connection: waits are held for less.
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// A call that can be sent again.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Body,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Body {
+    Empty,
+    Json(Vec<u8>),
+    Image { document: String, image: Bytes, file_name: String },
+}
+
+impl Call {
+    pub(crate) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: Vec::new(), body: Body::Empty }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Transport {
+    http: reqwest::Client,
+    key: SecretString,
+}
+
+impl Transport {
+    pub(crate) fn new(key: SecretString) -> Result<Self, Error> {
+        // Fails only where a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .user_agent(concat!("darkroom-client/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self { http, key })
+    }
+
+    /// Sends the call with the key, and again while it is refused for now or not answered.
+    pub(crate) async fn send(&self, call: &Call) -> Result<Response, Error> {
+        let mut tries = 1;
+        loop {
+            let outcome = self.send_once(call).await;
+            let pause = match &outcome {
+                Ok(answer) => pause_asked_for(answer, tries),
+                Err(_) => Some(backoff(tries)),
+            };
+            match pause.filter(|_| tries < TRIES) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return refused(outcome?).await,
+            }
+            tries += 1;
+        }
+    }
+
+    /// [`Self::send`] for calls that answer with JSON.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Error> {
+        let answer = self.send(call).await?;
+        let status = answer.status();
+        let body = answer.bytes().await?;
+        serde_json::from_slice(&body).map_err(|source| Error::Answer { status, source: Some(source) })
+    }
+
+    /// Fetches a URL that needs no key.
+    pub(crate) async fn fetch(&self, url: Url) -> Result<Bytes, Error> {
+        Ok(refused(self.http.get(url).send().await?).await?.bytes().await?)
+    }
+
+    async fn send_once(&self, call: &Call) -> Result<Response, Error> {
+        let mut request =
+            self.http.request(call.method.clone(), call.url.clone()).bearer_auth(self.key.expose_secret());
+        for (name, value) in &call.headers {
+            request = request.header(name, value);
+        }
+        let request = match &call.body {
+            Body::Empty => request,
+            Body::Json(document) => {
+                request.header(reqwest::header::CONTENT_TYPE, "application/json").body(document.clone())
+            }
+            Body::Image { document, image, file_name } => {
+                let length = image.len() as u64;
+                let image = Part::stream_with_length(image.clone(), length).file_name(file_name.clone());
+                let document = Part::text(document.clone()).mime_str("application/json")?;
+                request.multipart(Form::new().part("job", document).part("image", image))
+            }
+        };
+        Ok(request.send().await?)
+    }
+}
+
+/// How long to wait before the same call may succeed; `None` for an answer that stands.
+fn pause_asked_for(answer: &Response, tries: u32) -> Option<Duration> {
+    if !matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).clamp(backoff(tries), MAX_PAUSE))
+}
+
+fn backoff(tries: u32) -> Duration {
+    BACKOFF.saturating_mul(1 << (tries - 1).min(16)).min(MAX_PAUSE)
+}
+
+/// Turns a refusal into its error.
+async fn refused(answer: Response) -> Result<Response, Error> {
+    let status = answer.status();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Ok(answer);
+    }
+    let body = answer.bytes().await?;
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(Error::Problem(Box::new(problem))),
+        Err(source) => Err(Error::Answer { status, source: Some(source) }),
+    }
+}
