@@ -1,11 +1,14 @@
 //! The handle every other module adds its statements to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sqlx::PgPool;
 
 use crate::changes::Pending;
 use crate::{Error, StoreConfig};
+
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A pool of connections to the database, shared by cloning.
 #[derive(Debug, Clone)]
@@ -34,8 +37,10 @@ impl Store {
         Ok(())
     }
 
-    /// Closes every connection and waits until they are.
+    /// Closes every connection, and waits for those in use, but not for ever.
     pub async fn close(&self) {
-        self.pool.close().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
+            tracing::warn!("connections to the database are still in use while closing");
+        }
     }
 }

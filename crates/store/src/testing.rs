@@ -7,7 +7,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::{Store, StoreConfig};
+use crate::schema::migrator;
+use crate::{Error, Store, StoreConfig};
 
 /// A fresh, migrated database on the test server, dropped by [`TestDatabase::drop_database`].
 #[derive(Debug)]
@@ -76,4 +77,15 @@ async fn execute(server: &PgConnectOptions, sql: String) {
     let mut connection = PgConnection::connect_with(server).await.expect("the test server answers");
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statement runs");
     connection.close().await.expect("the connection closes");
+}
+
+impl Store {
+    /// Takes every migration back.
+    ///
+    /// # Errors
+    /// [`Error::Migrate`] when a step down fails.
+    pub async fn undo_migrations(&self) -> Result<(), Error> {
+        let mut connection = self.pool.acquire().await?;
+        migrator().undo(&mut *connection, 0).await.map_err(Error::Migrate)
+    }
 }
