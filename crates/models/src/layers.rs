@@ -1,0 +1,112 @@
+//! Layers made from checked weights.
+
+use candle_core::{D, Result as CandleResult, Tensor};
+use candle_nn::{Conv2d, Conv2dConfig, Embedding, GroupNorm, LayerNorm, Linear};
+
+use crate::error::Error;
+use crate::weights::Weights;
+
+/// `(…, inputs)` to `(…, outputs)`, with bias.
+pub(crate) fn linear(inputs: usize, outputs: usize, weights: &Weights<'_>) -> Result<Linear, Error> {
+    let weight = weights.get("weight", (outputs, inputs))?;
+    Ok(Linear::new(weight, Some(weights.get("bias", outputs)?)))
+}
+
+/// `(…, inputs)` to `(…, outputs)`, without bias.
+pub(crate) fn linear_no_bias(inputs: usize, outputs: usize, weights: &Weights<'_>) -> Result<Linear, Error> {
+    Ok(Linear::new(weights.get("weight", (outputs, inputs))?, None))
+}
+
+/// A 1 × 1 convolution stored as `(outputs, inputs, 1, 1)`, as the linear layer over channels-last tokens that
+/// it is.
+pub(crate) fn linear_from_conv(
+    inputs: usize,
+    outputs: usize,
+    weights: &Weights<'_>,
+) -> Result<Linear, Error> {
+    let weight = weights.get("weight", (outputs, inputs, 1, 1))?.reshape((outputs, inputs))?;
+    Ok(Linear::new(weight, Some(weights.get("bias", outputs)?)))
+}
+
+/// A convolution with a square kernel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kernel {
+    pub(crate) size: usize,
+    pub(crate) stride: usize,
+    pub(crate) padding: usize,
+}
+
+impl Kernel {
+    /// 3 × 3, keeping the size.
+    pub(crate) const SAME: Self = Self { size: 3, stride: 1, padding: 1 };
+    /// 1 × 1.
+    pub(crate) const POINT: Self = Self { size: 1, stride: 1, padding: 0 };
+}
+
+/// `(batch, inputs, height, width)` to `(batch, outputs, …)`, with bias.
+pub(crate) fn conv2d(
+    inputs: usize,
+    outputs: usize,
+    kernel: Kernel,
+    weights: &Weights<'_>,
+) -> Result<Conv2d, Error> {
+    let weight = weights.get("weight", (outputs, inputs, kernel.size, kernel.size))?;
+    let bias = weights.get("bias", outputs)?;
+    let config = Conv2dConfig { padding: kernel.padding, stride: kernel.stride, ..Default::default() };
+    Ok(Conv2d::new(weight, Some(bias), config))
+}
+
+/// Normalisation over groups of channels of `(batch, channels, …)`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Groups {
+    pub(crate) count: usize,
+    pub(crate) eps: f64,
+}
+
+impl Groups {
+    pub(crate) fn norm(self, channels: usize, weights: &Weights<'_>) -> Result<GroupNorm, Error> {
+        let (weight, bias) = (weights.get("weight", channels)?, weights.get("bias", channels)?);
+        Ok(GroupNorm::new(weight, bias, channels, self.count, self.eps)?)
+    }
+}
+
+/// Normalisation over the last dimension.
+pub(crate) fn layer_norm(size: usize, eps: f64, weights: &Weights<'_>) -> Result<LayerNorm, Error> {
+    Ok(LayerNorm::new(weights.get("weight", size)?, weights.get("bias", size)?, eps))
+}
+
+/// Ids `(…)` to vectors `(…, size)`.
+pub(crate) fn embedding(count: usize, size: usize, weights: &Weights<'_>) -> Result<Embedding, Error> {
+    Ok(Embedding::new(weights.get("weight", (count, size))?, size))
+}
+
+/// The activation functions of text and vision transformers, by their names in configurations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+pub(crate) enum Activation {
+    /// With the error function: what the reference means by `gelu`.
+    #[serde(rename = "gelu")]
+    Gelu,
+    /// `x · σ(1.702 x)`.
+    #[serde(rename = "quick_gelu")]
+    QuickGelu,
+}
+
+impl Activation {
+    pub(crate) fn apply(self, x: &Tensor) -> CandleResult<Tensor> {
+        match self {
+            Self::Gelu => x.gelu_erf(),
+            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+        }
+    }
+}
+
+/// `(batch, channels, height, width)` to contiguous `(batch, height · width, channels)`.
+pub(crate) fn tokens_from_planes(x: &Tensor) -> CandleResult<Tensor> {
+    x.flatten_from(2)?.transpose(1, 2)?.contiguous()
+}
+
+/// The inverse of [`tokens_from_planes`], for planes of `height` × `width`.
+pub(crate) fn planes_from_tokens(x: &Tensor, height: usize, width: usize) -> CandleResult<Tensor> {
+    let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
+    x.transpose(1, 2)?.contiguous()?.reshape((batch, channels, height, width))
+}

@@ -1,0 +1,58 @@
+//! Text-to-image and image-to-text inference on candle.
+//!
+//! Synchronous and self-contained: it reads model folders and computes. It knows no async runtime, no network,
+//! no database, reads no clock and no environment, and draws no random number that a request's seed does not
+//! decide. One request at a time runs on a [`Model`]; progress, results and cancellation go through [`Run`].
+//!
+//! The same request gives the same bytes on the same kind of device, and no picture depends on which others
+//! were made with it.
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use darkroom_models::{FakeOptions, Output, Request, Run, fake};
+//! use image::RgbImage;
+//!
+//! # fn main() -> Result<(), darkroom_models::Error> {
+//! let mut model = fake(FakeOptions::default());
+//! let request = Request::ImageToText { image: RgbImage::new(64, 64), prompt: "a photo of".to_owned() };
+//! let mut outputs = Vec::new();
+//! let mut run = Run {
+//!     canceled: &AtomicBool::new(false),
+//!     on_progress: &mut |_| {},
+//!     on_output: &mut |output| outputs.push(output),
+//! };
+//! model.run(&request, &mut run)?;
+//! assert!(matches!(&outputs[..], [Output::Text(caption)] if caption.starts_with("a photo of")));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A new model family is a module that implements [`Model`] and an arm of [`load`]; `attention`, `layers`,
+//! `scheduler`, `weights` and `noise` are there for all of them.
+
+mod attention;
+mod blip;
+mod device;
+mod error;
+mod fake;
+mod folder;
+mod layers;
+mod load;
+mod model;
+mod noise;
+mod pixels;
+mod request;
+mod scheduler;
+mod stable_diffusion;
+mod tokens;
+mod weights;
+
+pub use blip::Blip;
+pub use device::{DType, Device};
+pub use error::{BoxError, Error};
+pub use fake::{FakeOptions, fake};
+pub use load::{LoadOptions, load, weights_bytes};
+pub use model::{Model, Output, Progress, Request, Run};
+pub use scheduler::{Algorithm, Scheduler, SchedulerConfig};
+pub use stable_diffusion::{Conditioning, StableDiffusion};

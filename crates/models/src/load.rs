@@ -1,0 +1,113 @@
+//! From a folder to a model.
+
+use std::path::Path;
+
+use darkroom_jobs::Pipeline;
+use serde::Deserialize;
+
+use crate::blip::{self, Blip};
+use crate::device::{DType, Device};
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::model::Model;
+use crate::stable_diffusion::{self, StableDiffusion};
+
+/// What a folder of diffusers begins with.
+pub(crate) const MODEL_INDEX: &str = "model_index.json";
+/// What a folder of transformers begins with.
+const CONFIG: &str = "config.json";
+
+/// How to load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Precision of weights and arithmetic; `None` for the device's usual one (f32 on the CPU, f16 on a GPU).
+    pub dtype: Option<DType>,
+}
+
+/// Reads a folder in Hugging Face layout. Takes seconds; touches only files in `folder`.
+///
+/// `pipeline` is what the catalog says the model is for; the folder must agree.
+///
+/// # Errors
+/// [`Error::Unsupported`] when the folder is of another pipeline or of an architecture that is not
+/// implemented, [`Error::Load`] and [`Error::InvalidConfig`] when a file is missing or not what it should be.
+pub fn load(
+    folder: &Path,
+    pipeline: Pipeline,
+    device: &Device,
+    options: &LoadOptions,
+) -> Result<Box<dyn Model>, Error> {
+    match Family::of(folder, pipeline)? {
+        Family::StableDiffusion => Ok(Box::new(StableDiffusion::load(folder, device, options)?)),
+        Family::Blip => Ok(Box::new(Blip::load(folder, device, options)?)),
+    }
+}
+
+/// Bytes of weights in the device's memory that [`load`] with the same arguments would take.
+///
+/// Reads only configurations and the headers of the weights.
+///
+/// # Errors
+/// As [`load`].
+pub fn weights_bytes(
+    folder: &Path,
+    pipeline: Pipeline,
+    device: &Device,
+    options: &LoadOptions,
+) -> Result<u64, Error> {
+    let dtype = device.compute_dtype(options.dtype)?;
+    match Family::of(folder, pipeline)? {
+        Family::StableDiffusion => stable_diffusion::weights_bytes(folder, dtype),
+        Family::Blip => blip::weights_bytes(folder, dtype),
+    }
+}
+
+/// The model families that are implemented.
+enum Family {
+    StableDiffusion,
+    Blip,
+}
+
+#[derive(Deserialize)]
+struct ModelIndex {
+    #[serde(rename = "_class_name")]
+    class: String,
+}
+
+#[derive(Deserialize)]
+struct Architectures {
+    #[serde(default)]
+    architectures: Vec<String>,
+}
+
+impl Family {
+    /// The family of a folder by the class it names, which must serve `pipeline`.
+    fn of(path: &Path, pipeline: Pipeline) -> Result<Self, Error> {
+        let folder = Folder::new(path);
+        let class = match folder.json_if_present::<ModelIndex>(MODEL_INDEX)? {
+            Some(index) => index.class,
+            None => match folder.json_if_present::<Architectures>(CONFIG)? {
+                Some(config) => config.architectures.into_iter().next().unwrap_or_default(),
+                None => return Err(neither(path)),
+            },
+        };
+        match (class.as_str(), pipeline) {
+            ("StableDiffusionPipeline", Pipeline::TextToImage) => Ok(Self::StableDiffusion),
+            ("BlipForConditionalGeneration", Pipeline::ImageToText) => Ok(Self::Blip),
+            ("StableDiffusionPipeline" | "BlipForConditionalGeneration", _) => Err(Error::Unsupported(
+                format!("the model is a {class}, which does not serve the pipeline {pipeline}"),
+            )),
+            _ => Err(Error::Unsupported(format!("models of class {class:?} are not implemented"))),
+        }
+    }
+}
+
+fn neither(folder: &Path) -> Error {
+    Error::Load {
+        file: folder.to_owned(),
+        tensor: None,
+        expected: format!("{MODEL_INDEX} or {CONFIG}"),
+        found: "neither".to_owned(),
+        source: None,
+    }
+}

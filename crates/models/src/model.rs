@@ -1,0 +1,92 @@
+//! The contract between the program that serves requests and the models that run them: plain data, one
+//! trait.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use darkroom_jobs::TextToImage;
+use image::RgbImage;
+
+use crate::error::Error;
+
+/// A loaded model. It belongs to one thread at a time and runs one request at a time.
+pub trait Model: Send {
+    /// Bytes of weights it holds in the memory of its device.
+    fn memory_bytes(&self) -> u64;
+
+    /// Runs `request` to its end, emitting each output through `run` as soon as it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Canceled`] before the next step once the flag is set; outputs emitted until then are whole
+    /// and stay valid. Any other error also leaves the outputs emitted so far valid, and the model usable.
+    fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error>;
+}
+
+/// What to run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    /// Pictures from a prompt, one after another.
+    TextToImage {
+        /// The parameters.
+        task: TextToImage,
+        /// Indices of pictures that exist already and are left out, so that a retry continues at the first
+        /// missing one.
+        done: Vec<u32>,
+    },
+    /// A caption of a picture.
+    ImageToText {
+        /// The picture, upright (orientation tags applied).
+        image: RgbImage,
+        /// What the caption starts with; empty for nothing.
+        prompt: String,
+    },
+}
+
+/// How a run talks to its surroundings. The callbacks are called on the thread that runs the model and hold
+/// it up until they return.
+pub struct Run<'a> {
+    /// Set from any thread to end the run before its next step.
+    pub canceled: &'a AtomicBool,
+    /// Called after each step.
+    pub on_progress: &'a mut dyn FnMut(Progress),
+    /// Called once for each output.
+    pub on_output: &'a mut dyn FnMut(Output),
+}
+
+impl Run<'_> {
+    /// [`Error::Canceled`] if the flag is set.
+    pub(crate) fn check_canceled(&self) -> Result<(), Error> {
+        if self.canceled.load(Ordering::Relaxed) { Err(Error::Canceled) } else { Ok(()) }
+    }
+}
+
+/// A step was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Index of the picture in work; 0 for a caption.
+    pub image: u32,
+    /// How many pictures the whole job has; 1 for a caption.
+    pub images: u32,
+    /// Steps done for this picture, from 1.
+    pub step: u32,
+    /// Steps one picture takes. A few more than the caller asked for with multistep schedulers; for a caption
+    /// the most tokens it may have.
+    pub steps: u32,
+}
+
+/// A result.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// A picture.
+    Image {
+        /// Which of the job's pictures, from 0.
+        index: u32,
+        /// The seed of this one.
+        seed: u64,
+        /// The pixels.
+        image: RgbImage,
+        /// Whether the model's safety checker objects to it.
+        nsfw: bool,
+    },
+    /// A caption, which starts with the request's prompt.
+    Text(String),
+}

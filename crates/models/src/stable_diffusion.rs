@@ -1,0 +1,228 @@
+//! Text to image with Stable Diffusion 1.x and everything of its architecture (Rombach et al. 2022), from a
+//! folder in the layout of diffusers' `StableDiffusionPipeline`.
+
+mod clip;
+mod components;
+mod resnet;
+mod tokenizer;
+mod unet;
+mod vae;
+
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
+use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
+
+use self::clip::ClipTextModel;
+pub(crate) use self::components::weights_bytes;
+use self::tokenizer::ClipTokenizer;
+use self::unet::Unet;
+use self::vae::VaeDecoder;
+use crate::device::Device;
+use crate::error::Error;
+use crate::load::LoadOptions;
+use crate::model::{Model, Output, Progress, Request, Run};
+use crate::request::{check_text_to_image, seed_of};
+use crate::scheduler::{Algorithm, Scheduler, SchedulerConfig};
+use crate::{noise, pixels};
+
+/// A loaded Stable Diffusion 1.x model.
+///
+/// Through [`Model`] it serves requests. Its own methods are the stages of that, for those who want to look
+/// at what is between them or bring noise of their own.
+pub struct StableDiffusion {
+    tokenizer: ClipTokenizer,
+    text_encoder: ClipTextModel,
+    unet: Unet,
+    vae: VaeDecoder,
+    scheduler: SchedulerConfig,
+    /// Whether the folder has a safety checker, which is not implemented.
+    has_safety_checker: bool,
+    latent_channels: usize,
+    /// How many pixels a latent is wide and high.
+    scale: u32,
+    device: Device,
+    memory_bytes: u64,
+}
+
+/// What the denoiser is told about the picture.
+#[derive(Debug, Clone)]
+pub struct Conditioning {
+    /// Hidden states in the compute dtype: `(2, tokens, width)`, first what to avoid, then what to show; or
+    /// `(1, tokens, width)` without guidance.
+    text: Tensor,
+    guidance: Option<f64>,
+}
+
+impl StableDiffusion {
+    /// Reads a folder with a `model_index.json`. Weights are copied to the device.
+    ///
+    /// # Errors
+    /// As [`crate::load`].
+    pub fn load(folder: &Path, device: &Device, options: &LoadOptions) -> Result<Self, Error> {
+        components::load(folder, device, options)
+    }
+
+    /// The ids the text encoder sees: always as many as it has positions; a longer prompt is cut.
+    ///
+    /// # Errors
+    /// When the tokenizer fails.
+    pub fn tokenize(&self, prompt: &str) -> Result<Vec<u32>, Error> {
+        self.tokenizer.encode(prompt)
+    }
+
+    /// The text encoder's last hidden states of a prompt, `(1, tokens, width)` in the compute dtype.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn encode(&self, prompt: &str) -> Result<Tensor, Error> {
+        Ok(self.text_encoder.forward(&self.tokenize(prompt)?)?)
+    }
+
+    /// Encodes the prompts of `task`. Guidance of at most 1 is none, and leaves the negative prompt unread.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn condition(&self, task: &TextToImage) -> Result<Conditioning, Error> {
+        let shown = self.encode(task.prompt.as_str())?;
+        if task.guidance_scale <= 1.0 {
+            return Ok(Conditioning { text: shown, guidance: None });
+        }
+        let avoided = self.encode(&task.negative_prompt)?;
+        let text = Tensor::cat(&[&avoided, &shown], 0)?;
+        Ok(Conditioning { text, guidance: Some(task.guidance_scale) })
+    }
+
+    /// The scheduler that a request names, or else the model's own, set up for `steps` steps.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the model's own is not implemented and none is named, and as
+    /// [`Scheduler::new`].
+    pub fn scheduler(&self, named: Option<SchedulerKind>, steps: u32) -> Result<Scheduler, Error> {
+        let algorithm = match named {
+            Some(kind) => Algorithm::from(kind),
+            None => self.scheduler.algorithm()?,
+        };
+        Scheduler::new(&self.scheduler, algorithm, steps as usize)
+    }
+
+    /// The initial noise of a picture: f32 `(1, latent_channels, height / scale, width / scale)`, standard
+    /// normal and wholly decided by `seed`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn noise(&self, seed: u64, size: ImageSize) -> Result<Tensor, Error> {
+        let (width, height) = ((size.width() / self.scale) as usize, (size.height() / self.scale) as usize);
+        let shape = (1, self.latent_channels, height, width);
+        let values = noise::normal(seed, self.latent_channels * height * width);
+        Ok(Tensor::from_vec(values, shape, self.device.candle())?)
+    }
+
+    /// Turns noise into latents, both f32 `(1, latent_channels, height, width)`.
+    ///
+    /// `on_step` is called after each step with the number of steps done and the latents; an error of it ends
+    /// the walk.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] as soon as the latents are not, what `on_step` returns, and failures of the device.
+    pub fn denoise(
+        &self,
+        noise: &Tensor,
+        conditioning: &Conditioning,
+        mut scheduler: Scheduler,
+        on_step: &mut dyn FnMut(usize, &Tensor) -> Result<(), Error>,
+    ) -> Result<Tensor, Error> {
+        let mut latents = noise.affine(scheduler.init_noise_sigma(), 0.0)?;
+        for index in 0..scheduler.timesteps().len() {
+            let timestep = scheduler.timesteps()[index];
+            let input = scheduler.scale_model_input(index, &latents)?;
+            let prediction = self.predict(&input, timestep, conditioning)?;
+            latents = scheduler.step(index, &prediction, &latents)?;
+            if !pixels::is_finite(&latents)? {
+                let message = format!("the latents are not finite after step {}", index + 1);
+                return Err(Error::NotFinite(message));
+            }
+            on_step(index + 1, &latents)?;
+        }
+        Ok(latents)
+    }
+
+    /// The denoiser's output, with guidance, for one picture.
+    fn predict(&self, input: &Tensor, timestep: f32, conditioning: &Conditioning) -> Result<Tensor, Error> {
+        let Some(guidance) = conditioning.guidance else {
+            return self.unet.forward(input, timestep, &conditioning.text);
+        };
+        let twice = Tensor::cat(&[input, input], 0)?;
+        let both = self.unet.forward(&twice, timestep, &conditioning.text)?;
+        let (avoided, shown) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
+        Ok((&avoided + ((shown - &avoided)? * guidance)?)?)
+    }
+
+    /// Latents `(1, latent_channels, height, width)` to a picture `(1, 3, height · scale, width · scale)` in
+    /// about [-1, 1], both f32.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn decode(&self, latents: &Tensor) -> Result<Tensor, Error> {
+        Ok(self.vae.forward(latents)?)
+    }
+
+    /// Refuses before the first step what this model cannot do.
+    fn check(&self, task: &TextToImage) -> Result<(), Error> {
+        check_text_to_image(task)?;
+        let (width, height) = (task.size.width(), task.size.height());
+        if !width.is_multiple_of(self.scale) || !height.is_multiple_of(self.scale) {
+            return Err(Error::InvalidInput(format!(
+                "width and height must be multiples of {} for this model, not {width} x {height}",
+                self.scale
+            )));
+        }
+        if task.safety_check && self.has_safety_checker {
+            let message = "the model's safety checker is not implemented; send safety_check false";
+            return Err(Error::Unsupported(message.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn draw(&self, task: &TextToImage, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
+        self.check(task)?;
+        run.check_canceled()?;
+        let scheduler = self.scheduler(task.scheduler, task.steps)?;
+        let conditioning = self.condition(task)?;
+        // One after another, so that each can be stored while the next is in work, and so that no picture
+        // depends on how many others were asked for.
+        for index in (0..task.images).filter(|index| !done.contains(index)) {
+            run.check_canceled()?;
+            let seed = seed_of(task, index)?;
+            let noise = self.noise(seed, task.size)?;
+            let steps = scheduler.timesteps().len() as u32;
+            let mut on_step = |step: usize, _: &Tensor| {
+                let progress = Progress { image: index, images: task.images, step: step as u32, steps };
+                (run.on_progress)(progress);
+                run.check_canceled()
+            };
+            let latents = self.denoise(&noise, &conditioning, scheduler.clone(), &mut on_step)?;
+            let image = pixels::image_from_planes(&self.decode(&latents)?)?;
+            (run.on_output)(Output::Image { index, seed, image, nsfw: false });
+        }
+        Ok(())
+    }
+}
+
+impl Model for StableDiffusion {
+    fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {
+        match request {
+            Request::TextToImage { task, done } => self.draw(task, done, run),
+            Request::ImageToText { .. } => {
+                Err(Error::Unsupported("this model makes pictures, not captions".to_owned()))
+            }
+        }
+    }
+}
+
+/// Dtype of the VAE, whatever the rest computes in: in f16 it overflows for some pictures.
+const VAE_DTYPE: DType = DType::F32;

@@ -1,0 +1,130 @@
+//! CLIP's text transformer (Radford et al. 2021); transformers `CLIPTextModel`.
+
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use candle_nn::{Embedding, LayerNorm, Linear, Module};
+use serde::Deserialize;
+
+use crate::attention::{Attend, attend, causal_mask, merge_heads, split_heads};
+use crate::error::Error;
+use crate::folder::Folder;
+use crate::layers::{Activation, embedding, layer_norm, linear};
+use crate::weights::Weights;
+
+const CONFIG: &str = "config.json";
+
+/// `text_encoder/config.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ClipConfig {
+    pub(super) vocab_size: usize,
+    pub(super) hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    pub(super) max_position_embeddings: usize,
+    hidden_act: Activation,
+    #[serde(default = "default_eps")]
+    layer_norm_eps: f64,
+}
+
+fn default_eps() -> f64 {
+    1e-5
+}
+
+impl ClipConfig {
+    pub(super) fn load(folder: &Folder) -> Result<Self, Error> {
+        let config: Self = folder.json(CONFIG)?;
+        if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
+            return Err(folder.invalid(CONFIG, "hidden_size is not a multiple of num_attention_heads"));
+        }
+        Ok(config)
+    }
+}
+
+pub(super) struct ClipTextModel {
+    token_embedding: Embedding,
+    position_embedding: Tensor,
+    layers: Vec<Layer>,
+    final_layer_norm: LayerNorm,
+    causal_mask: Tensor,
+    device: Device,
+}
+
+impl ClipTextModel {
+    /// Weights with the prefix `text_model.`, as published, or without, as newer transformers write them.
+    pub(super) fn load(config: &ClipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+        let prefixed = weights.pp("text_model");
+        let bare = "embeddings.token_embedding.weight";
+        let root = if weights.has(bare) { weights } else { &prefixed };
+        let (size, positions) = (config.hidden_size, config.max_position_embeddings);
+        let embeddings = root.pp("embeddings");
+        let layers = (0..config.num_hidden_layers)
+            .map(|index| Layer::load(config, &root.pp("encoder.layers").pp(index)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            token_embedding: embedding(config.vocab_size, size, &embeddings.pp("token_embedding"))?,
+            position_embedding: embeddings.pp("position_embedding").get("weight", (positions, size))?,
+            layers,
+            final_layer_norm: layer_norm(size, config.layer_norm_eps, &root.pp("final_layer_norm"))?,
+            causal_mask: causal_mask(positions, 0, weights.device())?,
+            device: weights.device().clone(),
+        })
+    }
+
+    /// The last hidden states `(1, ids, hidden_size)` of one text, after the final normalisation.
+    pub(super) fn forward(&self, ids: &[u32]) -> CandleResult<Tensor> {
+        let count = ids.len();
+        let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
+        let positions = self.position_embedding.narrow(0, 0, count)?;
+        let mask = self.causal_mask.narrow(0, 0, count)?.narrow(1, 0, count)?;
+        let mut x = self.token_embedding.forward(&ids)?.broadcast_add(&positions)?;
+        for layer in &self.layers {
+            x = layer.forward(&x, &mask)?;
+        }
+        self.final_layer_norm.forward(&x)
+    }
+}
+
+struct Layer {
+    heads: usize,
+    layer_norm1: LayerNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    layer_norm2: LayerNorm,
+    fc1: Linear,
+    activation: Activation,
+    fc2: Linear,
+}
+
+impl Layer {
+    fn load(config: &ClipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+        let (size, inner) = (config.hidden_size, config.intermediate_size);
+        let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
+        Ok(Self {
+            heads: config.num_attention_heads,
+            layer_norm1: layer_norm(size, config.layer_norm_eps, &weights.pp("layer_norm1"))?,
+            q_proj: linear(size, size, &attention.pp("q_proj"))?,
+            k_proj: linear(size, size, &attention.pp("k_proj"))?,
+            v_proj: linear(size, size, &attention.pp("v_proj"))?,
+            out_proj: linear(size, size, &attention.pp("out_proj"))?,
+            layer_norm2: layer_norm(size, config.layer_norm_eps, &weights.pp("layer_norm2"))?,
+            fc1: linear(size, inner, &mlp.pp("fc1"))?,
+            activation: config.hidden_act,
+            fc2: linear(inner, size, &mlp.pp("fc2"))?,
+        })
+    }
+
+    /// `(batch, tokens, hidden_size)` to the same.
+    fn forward(&self, x: &Tensor, mask: &Tensor) -> CandleResult<Tensor> {
+        let normed = self.layer_norm1.forward(x)?;
+        let q = split_heads(&self.q_proj.forward(&normed)?, self.heads)?;
+        let k = split_heads(&self.k_proj.forward(&normed)?, self.heads)?;
+        let v = split_heads(&self.v_proj.forward(&normed)?, self.heads)?;
+        let how = Attend { mask: Some(mask), score_dtype: Some(DType::F32) };
+        let attended = merge_heads(&attend(&q, &k, &v, how)?, self.heads)?;
+        let x = (x + self.out_proj.forward(&attended)?)?;
+        let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
+        x + self.fc2.forward(&self.activation.apply(&inner)?)?
+    }
+}

@@ -1,0 +1,96 @@
+//! The denoising U-Net (Rombach et al. 2022); diffusers `UNet2DConditionModel`.
+
+mod blocks;
+mod config;
+mod time;
+mod transformer;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::{Conv2d, GroupNorm, Module};
+
+use self::blocks::{DownBlock, MidBlock, UpBlock};
+pub(super) use self::config::UnetConfig;
+use self::time::TimeEmbedding;
+use super::resnet::ResnetShape;
+use crate::error::Error;
+use crate::layers::{Kernel, conv2d};
+use crate::weights::Weights;
+
+pub(super) struct Unet {
+    conv_in: Conv2d,
+    time: TimeEmbedding,
+    down_blocks: Vec<DownBlock>,
+    mid_block: MidBlock,
+    up_blocks: Vec<UpBlock>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+    dtype: DType,
+    device: Device,
+}
+
+impl Unet {
+    pub(super) fn load(config: &UnetConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+        let first = config.blocks[0].channels;
+        let deepest = config.deepest().channels;
+        let time_width = first * 4;
+        let out = config.groups.norm(first, &weights.pp("conv_norm_out"))?;
+        Ok(Self {
+            conv_in: conv2d(config.in_channels, first, Kernel::SAME, &weights.pp("conv_in"))?,
+            time: TimeEmbedding::load(config.sinusoid, time_width, &weights.pp("time_embedding"))?,
+            down_blocks: down_blocks(config, time_width, &weights.pp("down_blocks"))?,
+            mid_block: MidBlock::load(
+                ResnetShape { inputs: deepest, outputs: deepest, time: Some(time_width) },
+                config,
+                &weights.pp("mid_block"),
+            )?,
+            up_blocks: up_blocks(config, time_width, &weights.pp("up_blocks"))?,
+            conv_norm_out: out,
+            conv_out: conv2d(first, config.out_channels, Kernel::SAME, &weights.pp("conv_out"))?,
+            dtype: weights.dtype(),
+            device: weights.device().clone(),
+        })
+    }
+
+    /// The model's prediction at one timestep, f32 and of the latents' shape.
+    ///
+    /// `latents`: f32 `(batch, in_channels, height, width)`, each side at least 1. `text`: hidden states
+    /// `(batch, tokens, cross_attention_dim)` in the model's dtype.
+    pub(super) fn forward(&self, latents: &Tensor, timestep: f32, text: &Tensor) -> Result<Tensor, Error> {
+        let time = self.time.forward(timestep, self.dtype, &self.device)?;
+        let mut x = self.conv_in.forward(&latents.to_dtype(self.dtype)?)?;
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(&x, &time, text, &mut skips)?;
+        }
+        x = self.mid_block.forward(&x, &time, text)?;
+        for block in &self.up_blocks {
+            x = block.forward(&x, &time, text, &mut skips)?;
+        }
+        let x = self.conv_out.forward(&self.conv_norm_out.forward(&x)?.silu()?)?;
+        Ok(x.to_dtype(DType::F32)?)
+    }
+}
+
+/// From the full size down; all but the last one halve it.
+fn down_blocks(config: &UnetConfig, time: usize, weights: &Weights<'_>) -> Result<Vec<DownBlock>, Error> {
+    let mut inputs = config.blocks[0].channels;
+    let mut blocks = Vec::with_capacity(config.blocks.len());
+    for (index, block) in config.blocks.iter().enumerate() {
+        let shape = ResnetShape { inputs, outputs: block.channels, time: Some(time) };
+        blocks.push(DownBlock::load(shape, block, config, &weights.pp(index))?);
+        inputs = block.channels;
+    }
+    Ok(blocks)
+}
+
+/// From the deepest up, the mirror of [`down_blocks`]: each takes what its counterpart put aside.
+fn up_blocks(config: &UnetConfig, time: usize, weights: &Weights<'_>) -> Result<Vec<UpBlock>, Error> {
+    let mut inputs = config.deepest().channels;
+    let mut blocks = Vec::with_capacity(config.blocks.len());
+    for (index, block) in config.up_blocks().enumerate() {
+        let shape = ResnetShape { inputs, outputs: block.channels, time: Some(time) };
+        blocks.push(UpBlock::load(shape, &block, config, &weights.pp(index))?);
+        inputs = block.channels;
+    }
+    Ok(blocks)
+}

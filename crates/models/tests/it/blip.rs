@@ -1,0 +1,98 @@
+//! BLIP against `models/reference/captions.json` and `caption-N.safetensors`: transformers 5 with the same
+//! weights, in f32.
+
+use darkroom_models::{Error, Output, Request};
+use image::RgbImage;
+
+use crate::support::{largest_difference, recorded, recorded_image, recorded_json, run, shapes_blip, task};
+
+/// A recorded caption.
+struct Caption {
+    image: RgbImage,
+    prompt: String,
+    ids: Vec<u32>,
+    text: String,
+}
+
+/// All recorded captions, without and with a prefix.
+fn captions() -> Vec<Caption> {
+    let recorded = recorded_json("captions.json");
+    let mut captions = Vec::new();
+    for entry in recorded.as_array().unwrap() {
+        for (prompt, ids, text) in [("", "ids", "caption"), ("prefix", "prefix_ids", "prefix_caption")] {
+            captions.push(Caption {
+                image: recorded_image(entry["file"].as_str().unwrap()),
+                prompt: entry[prompt].as_str().unwrap_or_default().to_owned(),
+                ids: serde_json::from_value(entry[ids].clone()).unwrap(),
+                text: entry[text].as_str().unwrap().to_owned(),
+            });
+        }
+    }
+    assert_eq!(captions.len(), 16);
+    captions
+}
+
+#[test]
+fn pixel_values_agree_with_the_reference() {
+    let model = shapes_blip();
+    for number in 0..2 {
+        let expected = &recorded(&format!("caption-{number}.safetensors"))["pixel_values"];
+        let found = model.pixel_values(&recorded_image(&format!("caption-{number}.png"))).unwrap();
+        let difference = largest_difference(&found, expected);
+        println!("caption {number}: pixel values differ by {difference:e}");
+        assert!(difference <= 1e-6, "caption {number}: {difference}");
+    }
+}
+
+#[test]
+fn captions_have_the_ids_and_words_of_the_reference() {
+    let model = shapes_blip();
+    for caption in captions() {
+        let prefix = model.prefix(&caption.prompt).unwrap();
+        let pixel_values = model.pixel_values(&caption.image).unwrap();
+        let ids = model.generate(&pixel_values, &prefix, &mut |_| Ok(())).unwrap();
+        assert_eq!(ids, caption.ids, "{}", caption.text);
+        assert_eq!(model.decode(&ids).unwrap(), caption.text);
+    }
+}
+
+#[test]
+fn a_request_is_answered_by_its_caption_with_progress_for_each_token() {
+    let mut model = shapes_blip();
+    let caption = captions().remove(1);
+    let request = Request::ImageToText { image: caption.image, prompt: caption.prompt };
+    let told = run(&mut model, &request);
+    told.result.unwrap();
+    assert_eq!(told.outputs, [Output::Text(caption.text)]);
+    let steps = told.progress.iter().map(|progress| (progress.step, progress.steps)).collect::<Vec<_>>();
+    // "a photo of" and the start are four of the thirteen ids.
+    assert_eq!(steps, (1..=9).map(|step| (step, 24)).collect::<Vec<_>>());
+}
+
+#[test]
+fn unusable_requests_are_refused() {
+    let mut model = shapes_blip();
+    let image = RgbImage::from_pixel(40, 30, image::Rgb([10, 200, 30]));
+    let requests = [
+        Request::ImageToText { image: image.clone(), prompt: "red ".repeat(80) },
+        Request::ImageToText { image: RgbImage::new(0, 0), prompt: String::new() },
+    ];
+    for request in requests {
+        assert!(matches!(run(&mut model, &request).result, Err(Error::InvalidInput(_))));
+    }
+    let request = Request::TextToImage { task: task("a red circle"), done: vec![] };
+    assert!(matches!(run(&mut model, &request).result, Err(Error::Unsupported(_))));
+    // And the model still works.
+    run(&mut model, &Request::ImageToText { image, prompt: "a photo of".to_owned() }).result.unwrap();
+}
+
+#[test]
+fn every_size_of_picture_is_captioned() {
+    let mut model = shapes_blip();
+    for (width, height) in [(1, 1), (1, 3000), (3000, 2), (129, 127), (1024, 768)] {
+        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb([x as u8, y as u8, 90]));
+        let told = run(&mut model, &Request::ImageToText { image, prompt: String::new() });
+        told.result.unwrap();
+        assert_eq!(told.outputs.len(), 1, "{width} x {height}");
+    }
+}

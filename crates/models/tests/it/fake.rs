@@ -1,0 +1,122 @@
+//! The fake model.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use darkroom_jobs::{ImageSize, TextToImage};
+use darkroom_models::{Error, FakeOptions, Model, Output, Request, fake};
+use image::RgbImage;
+
+use crate::support::{run, run_and_watch, task};
+
+fn model() -> Box<dyn Model> {
+    fake(FakeOptions::default())
+}
+
+fn draw(task: TextToImage) -> Request {
+    Request::TextToImage { task, done: vec![] }
+}
+
+fn picture(task: TextToImage) -> RgbImage {
+    let told = run(&mut *model(), &draw(task));
+    told.result.as_ref().unwrap();
+    told.pictures()[0].2.clone()
+}
+
+fn caption(image: RgbImage, prompt: &str) -> Output {
+    run(&mut *model(), &Request::ImageToText { image, prompt: prompt.to_owned() }).outputs.remove(0)
+}
+
+#[test]
+fn pictures_depend_on_prompt_seed_and_size_only() {
+    let cat = picture(task("a cat"));
+    let same = TextToImage { steps: 9, guidance_scale: 7.0, negative_prompt: "x".into(), ..task("a cat") };
+    assert!(cat == picture(same));
+    assert!(cat != picture(task("a dog")));
+    assert!(cat != picture(TextToImage { seed: 8, ..task("a cat") }));
+    let size = ImageSize::new(8, 2048).unwrap();
+    assert_eq!(picture(TextToImage { size, ..task("a cat") }).dimensions(), (8, 2048));
+}
+
+#[test]
+fn captions_depend_on_pixels_and_start_with_the_prompt() {
+    let image = RgbImage::from_pixel(5, 4, image::Rgb([1, 2, 3]));
+    let plain = caption(image.clone(), "");
+    assert_eq!(plain, caption(image.clone(), ""));
+    let mut other = image.clone();
+    other.put_pixel(4, 3, image::Rgb([1, 2, 4]));
+    assert_ne!(plain, caption(other, ""));
+    let (Output::Text(plain), Output::Text(prefixed)) = (plain, caption(image, "a photo of")) else {
+        panic!("captions are texts")
+    };
+    assert_eq!(prefixed, format!("a photo of {plain}"));
+}
+
+#[test]
+fn pictures_are_counted_and_skipped_as_by_a_real_model() {
+    let task = TextToImage { images: 3, ..task("a cat") };
+    let told = run(&mut *model(), &Request::TextToImage { task, done: vec![1] });
+    told.result.as_ref().unwrap();
+    let emitted = told.pictures().into_iter().map(|(index, seed, _)| (index, seed)).collect::<Vec<_>>();
+    assert_eq!(emitted, [(0, 7), (2, 9)]);
+    assert_eq!(told.progress.len(), 6);
+}
+
+#[test]
+fn a_canceled_run_takes_no_further_step() {
+    let canceled = AtomicBool::new(false);
+    // Long enough that the test would time out if the wait did not see the flag.
+    let request = draw(TextToImage { images: 2, ..task("a cat") });
+    let told = run_and_watch(&mut *model(), &request, &canceled, |progress| {
+        canceled.store((progress.image, progress.step) == (1, 1), Ordering::Relaxed);
+    });
+    assert!(matches!(told.result, Err(Error::Canceled)));
+    assert_eq!((told.progress.len(), told.outputs.len()), (4, 1));
+}
+
+#[test]
+fn a_long_step_sees_the_cancel_flag() {
+    let canceled = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            run_and_watch(&mut *model(), &draw(task("a cat [fake:step_ms=3600000]")), &canceled, |_| {})
+        });
+        canceled.store(true, Ordering::Relaxed);
+        let told = running.join().unwrap();
+        assert!(matches!(told.result, Err(Error::Canceled)));
+        assert!(told.progress.is_empty());
+    });
+}
+
+#[test]
+fn prompts_direct_failures() {
+    let result = |prompt: &str| run(&mut *model(), &draw(task(prompt))).result;
+    assert!(matches!(result("[fake:out_of_memory]"), Err(Error::OutOfMemory(_))));
+    assert!(matches!(result("[fake:invalid_input]"), Err(Error::InvalidInput(_))));
+    assert!(matches!(result("[fake:not_finite]"), Err(Error::NotFinite(_))));
+    assert!(matches!(result("[fake:fail]"), Err(Error::Device(_))));
+    assert!(matches!(result("[fake:unheard_of]"), Err(Error::InvalidInput(_))));
+    assert!(catch_unwind(AssertUnwindSafe(|| result("[fake:panic]"))).is_err());
+}
+
+#[test]
+fn a_failure_can_be_directed_at_a_later_picture() {
+    let task = TextToImage { images: 3, ..task("[fake:fail@1] [fake:nsfw]") };
+    let told = run(&mut *model(), &draw(task));
+    assert!(matches!(told.result, Err(Error::Device(_))));
+    assert!(matches!(told.outputs[..], [Output::Image { index: 0, nsfw: true, .. }]));
+}
+
+#[test]
+fn a_hang_ignores_the_cancel_flag_and_is_bounded() {
+    let hang_time = Duration::from_millis(20);
+    let mut model = fake(FakeOptions { hang_time, ..FakeOptions::default() });
+    let canceled = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let running =
+            scope.spawn(|| run_and_watch(&mut *model, &draw(task("[fake:hang]")), &canceled, |_| {}));
+        let told = running.join().unwrap();
+        assert!(matches!(told.result, Err(Error::Device(_))));
+    });
+}

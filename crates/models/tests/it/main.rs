@@ -1,0 +1,10 @@
+//! The models against recorded outputs of diffusers and transformers, and the contract that the worker relies
+//! on.
+
+mod blip;
+mod fake;
+mod loading;
+mod schedulers;
+mod stable_diffusion;
+mod support;
+mod text_to_image;

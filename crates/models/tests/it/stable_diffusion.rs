@@ -1,0 +1,153 @@
+//! Each stage of Stable Diffusion against `models/reference/sd.*`: diffusers 0.42 with the same weights and
+//! noise, in f32.
+
+use candle_core::{DType, Tensor};
+use darkroom_jobs::{Prompt, SchedulerKind, TextToImage};
+use darkroom_models::Conditioning;
+
+use crate::support::{largest_difference, psnr, recorded, recorded_json, shapes_sd, task};
+
+/// A recorded case: what was asked for, and the tensors at each stage.
+struct Case {
+    number: usize,
+    task: TextToImage,
+    noise: Tensor,
+    first: Tensor,
+    latents: Tensor,
+    image: Tensor,
+    ids: Vec<u32>,
+    hidden: Tensor,
+}
+
+fn cases() -> Vec<Case> {
+    let tensors = recorded("sd.safetensors");
+    let cases = recorded_json("sd.json");
+    let case = |(number, case): (usize, &serde_json::Value)| {
+        let tensor = |name: &str| tensors[&format!("{number}.{name}")].clone();
+        let ids = tensor("ids").to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let task = TextToImage {
+            prompt: Prompt::new(case["prompt"].as_str().unwrap()).unwrap(),
+            negative_prompt: case["negative_prompt"].as_str().unwrap().to_owned(),
+            steps: case["steps"].as_u64().unwrap() as u32,
+            guidance_scale: case["guidance"].as_f64().unwrap(),
+            scheduler: match case["scheduler"].as_str().unwrap() {
+                "euler" => Some(SchedulerKind::Euler),
+                _ => None,
+            },
+            ..task("a prompt")
+        };
+        Case {
+            number,
+            task,
+            noise: tensor("noise"),
+            first: tensor("first"),
+            latents: tensor("latents"),
+            image: tensor("image"),
+            ids,
+            hidden: tensor("hidden"),
+        }
+    };
+    let cases = cases.as_array().unwrap().iter().enumerate().map(case).collect::<Vec<_>>();
+    assert_eq!(cases.len(), 6);
+    cases
+}
+
+#[test]
+fn prompts_have_the_ids_of_the_reference() {
+    let model = shapes_sd();
+    for case in cases() {
+        assert_eq!(model.tokenize(case.task.prompt.as_str()).unwrap(), case.ids, "case {}", case.number);
+    }
+}
+
+#[test]
+fn long_and_empty_prompts_fill_the_positions_exactly() {
+    let model = shapes_sd();
+    let long = model.tokenize(&"red ".repeat(2000)).unwrap();
+    assert_eq!((long.len(), long[0], long[76]), (77, 711, 712));
+    assert!(!long[1..76].contains(&712));
+    let empty = model.tokenize("").unwrap();
+    assert_eq!((empty.len(), empty[0], &empty[1..]), (77, 711, &[712; 76][..]));
+}
+
+#[test]
+fn text_encoder_agrees_with_the_reference() {
+    let model = shapes_sd();
+    for case in cases() {
+        let hidden = model.encode(case.task.prompt.as_str()).unwrap();
+        let difference = largest_difference(&hidden, &case.hidden);
+        println!("case {}: hidden states differ by {difference:e}", case.number);
+        assert!(difference <= 1e-4, "case {}: {difference}", case.number);
+    }
+}
+
+#[test]
+fn denoising_agrees_with_the_reference() {
+    let model = shapes_sd();
+    for case in cases() {
+        let scheduler = model.scheduler(case.task.scheduler, case.task.steps).unwrap();
+        let conditioning = model.condition(&case.task).unwrap();
+        let mut first = None;
+        let mut on_step = |step: usize, latents: &Tensor| {
+            if step == 1 {
+                first = Some(latents.clone());
+            }
+            Ok(())
+        };
+        let latents = model.denoise(&case.noise, &conditioning, scheduler, &mut on_step).unwrap();
+        let after_first = largest_difference(&first.unwrap(), &case.first);
+        let after_last = largest_difference(&latents, &case.latents);
+        let quality = psnr(&model.decode(&latents).unwrap(), &case.image);
+        println!(
+            "case {}: first step {after_first:e}, latents {after_last:e}, picture {quality:.1} dB",
+            case.number
+        );
+        assert!(after_first <= 1e-4, "case {}: first step {after_first}", case.number);
+        assert!(after_last <= 1e-3, "case {}: latents {after_last}", case.number);
+        assert!(quality >= 50.0, "case {}: picture {quality} dB", case.number);
+    }
+}
+
+#[test]
+fn decoder_agrees_with_the_reference() {
+    let model = shapes_sd();
+    for case in cases() {
+        let image = model.decode(&case.latents).unwrap();
+        let difference = largest_difference(&image, &case.image);
+        println!("case {}: picture differs by {difference:e}", case.number);
+        assert!(difference <= 1e-4, "case {}: {difference}", case.number);
+    }
+}
+
+#[test]
+fn decoding_a_batch_is_decoding_each_alone() {
+    let model = shapes_sd();
+    let cases = cases();
+    let latents = cases.iter().map(|case| &case.latents).collect::<Vec<_>>();
+    let batch = model.decode(&Tensor::cat(&latents, 0).unwrap()).unwrap();
+    for (index, latents) in latents.into_iter().enumerate() {
+        let alone = model.decode(latents).unwrap();
+        let difference = largest_difference(&batch.narrow(0, index, 1).unwrap(), &alone);
+        assert!(difference <= 1e-5, "picture {index}: {difference}");
+    }
+}
+
+/// Guidance puts two prompts into one batch: the other one must not leak into the prediction.
+#[test]
+fn guidance_of_a_prompt_against_itself_changes_nothing() {
+    let model = shapes_sd();
+    let case = cases().remove(0);
+    let plain = TextToImage { guidance_scale: 1.0, ..case.task.clone() };
+    let guided = TextToImage {
+        guidance_scale: 5.0,
+        negative_prompt: case.task.prompt.as_str().to_owned(),
+        ..case.task.clone()
+    };
+    let latents = |conditioning: &Conditioning| {
+        let scheduler = model.scheduler(None, 3).unwrap();
+        model.denoise(&case.noise, conditioning, scheduler, &mut |_, _| Ok(())).unwrap()
+    };
+    let plain = latents(&model.condition(&plain).unwrap());
+    let guided = latents(&model.condition(&guided).unwrap());
+    assert!(largest_difference(&plain, &guided) <= 1e-4);
+}

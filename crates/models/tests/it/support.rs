@@ -1,0 +1,110 @@
+//! Paths, tasks and comparisons.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use candle_core::{Device as CandleDevice, Tensor};
+use darkroom_jobs::{ImageSize, Prompt, TextToImage};
+use darkroom_models::{
+    Blip, Device, Error, LoadOptions, Model, Output, Progress, Request, Run, StableDiffusion,
+};
+use image::RgbImage;
+
+/// The repository's `models/`.
+pub(crate) fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")
+}
+
+pub(crate) fn shapes_sd() -> StableDiffusion {
+    StableDiffusion::load(&models().join("shapes-sd"), &Device::cpu(), &LoadOptions::default()).unwrap()
+}
+
+pub(crate) fn shapes_blip() -> Blip {
+    Blip::load(&models().join("shapes-blip"), &Device::cpu(), &LoadOptions::default()).unwrap()
+}
+
+/// A recorded file of tensors.
+pub(crate) fn recorded(name: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(models().join("reference").join(name), &CandleDevice::Cpu).unwrap()
+}
+
+pub(crate) fn recorded_json(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(models().join("reference").join(name)).unwrap()).unwrap()
+}
+
+pub(crate) fn recorded_image(name: &str) -> RgbImage {
+    image::open(models().join("reference").join(name)).unwrap().into_rgb8()
+}
+
+/// One small picture without guidance.
+pub(crate) fn task(prompt: &str) -> TextToImage {
+    TextToImage {
+        prompt: Prompt::new(prompt).unwrap(),
+        negative_prompt: String::new(),
+        size: ImageSize::new(64, 64).unwrap(),
+        steps: 3,
+        guidance_scale: 1.0,
+        seed: 7,
+        images: 1,
+        scheduler: None,
+        safety_check: false,
+    }
+}
+
+/// Everything a run said.
+pub(crate) struct Told {
+    pub(crate) result: Result<(), Error>,
+    pub(crate) progress: Vec<Progress>,
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Told {
+    /// The pictures, with index and seed.
+    pub(crate) fn pictures(&self) -> Vec<(u32, u64, &RgbImage)> {
+        let picture = |output| match output {
+            &Output::Image { index, seed, ref image, .. } => (index, seed, image),
+            Output::Text(text) => panic!("{text:?} is no picture"),
+        };
+        self.outputs.iter().map(picture).collect()
+    }
+}
+
+/// Runs to the end.
+pub(crate) fn run(model: &mut dyn Model, request: &Request) -> Told {
+    run_and_watch(model, request, &AtomicBool::new(false), |_| {})
+}
+
+/// Runs, calling `watch` after each step.
+pub(crate) fn run_and_watch(
+    model: &mut dyn Model,
+    request: &Request,
+    canceled: &AtomicBool,
+    watch: impl Fn(Progress),
+) -> Told {
+    let (mut progress, mut outputs) = (Vec::new(), Vec::new());
+    let mut on_progress = |step| {
+        progress.push(step);
+        watch(step);
+    };
+    let mut on_output = |output| outputs.push(output);
+    let mut run = Run { canceled, on_progress: &mut on_progress, on_output: &mut on_output };
+    let result = model.run(request, &mut run);
+    Told { result, progress, outputs }
+}
+
+/// The largest difference of two tensors of the same shape.
+#[track_caller]
+pub(crate) fn largest_difference(found: &Tensor, expected: &Tensor) -> f32 {
+    assert_eq!(found.dims(), expected.dims());
+    let difference = (found - expected).unwrap().abs().unwrap();
+    difference.flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+/// Peak signal-to-noise ratio in decibels of two tensors in [-1, 1].
+#[track_caller]
+pub(crate) fn psnr(found: &Tensor, expected: &Tensor) -> f32 {
+    assert_eq!(found.dims(), expected.dims());
+    let error = (found - expected).unwrap().sqr().unwrap().mean_all().unwrap().to_scalar::<f32>().unwrap();
+    10.0 * (4.0 / error).log10()
+}

@@ -1,0 +1,137 @@
+//! What the worker relies on when it asks for pictures.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
+use darkroom_models::{Error, Progress, Request};
+use image::RgbImage;
+
+use crate::support::{run, run_and_watch, shapes_sd, task};
+
+fn request(task: TextToImage) -> Request {
+    Request::TextToImage { task, done: vec![] }
+}
+
+#[test]
+fn one_job_of_three_pictures_is_three_jobs_of_one() {
+    let mut model = shapes_sd();
+    let three = TextToImage { images: 3, guidance_scale: 4.0, seed: 40, ..task("a red circle") };
+    let together = run(&mut model, &request(three.clone()));
+    together.result.as_ref().unwrap();
+    assert_eq!(together.pictures().len(), 3);
+    // The other way round, and by a model that has done nothing before.
+    let mut model = shapes_sd();
+    for index in [2u32, 0, 1] {
+        let one = TextToImage { images: 1, seed: 40 + u64::from(index), ..three.clone() };
+        let alone = run(&mut model, &request(one));
+        let (_, seed, picture) = together.pictures()[index as usize];
+        assert_eq!(alone.pictures(), [(0, seed, picture)]);
+    }
+}
+
+#[test]
+fn different_seeds_and_prompts_give_different_pictures() {
+    let mut model = shapes_sd();
+    let told = run(&mut model, &request(TextToImage { images: 2, ..task("a red circle") }));
+    let other = run(&mut model, &request(TextToImage { guidance_scale: 4.0, ..task("a blue square") }));
+    let (first, second) = (told.pictures()[0].2, told.pictures()[1].2);
+    assert!(first != second && first != other.pictures()[0].2);
+}
+
+#[test]
+fn pictures_that_are_done_are_left_out() {
+    let mut model = shapes_sd();
+    let task = TextToImage { images: 3, ..task("a red circle") };
+    let all = run(&mut model, &request(task.clone()));
+    let rest = run(&mut model, &Request::TextToImage { task, done: vec![0, 2] });
+    assert_eq!(rest.pictures(), all.pictures()[1..2]);
+    let expected = (1..=3).map(|step| Progress { image: 1, images: 3, step, steps: 3 }).collect::<Vec<_>>();
+    assert_eq!(rest.progress, expected);
+}
+
+#[test]
+fn a_canceled_run_takes_no_further_step() {
+    let mut model = shapes_sd();
+    let canceled = AtomicBool::new(false);
+    let request = request(TextToImage { images: 2, ..task("a red circle") });
+    let told = run_and_watch(&mut model, &request, &canceled, |progress| {
+        if (progress.image, progress.step) == (1, 2) {
+            canceled.store(true, Ordering::Relaxed);
+        }
+    });
+    assert!(matches!(told.result, Err(Error::Canceled)));
+    assert_eq!((told.progress.len(), told.outputs.len()), (5, 1));
+
+    let told = run_and_watch(&mut model, &request, &canceled, |_| {});
+    assert!(matches!(told.result, Err(Error::Canceled)));
+    assert_eq!((told.progress.len(), told.outputs.len()), (0, 0));
+}
+
+#[test]
+fn a_run_canceled_in_its_last_step_emits_nothing() {
+    let mut model = shapes_sd();
+    let canceled = AtomicBool::new(false);
+    let told = run_and_watch(&mut model, &request(task("a red circle")), &canceled, |progress| {
+        canceled.store(progress.step == progress.steps, Ordering::Relaxed);
+    });
+    assert!(matches!(told.result, Err(Error::Canceled)));
+    assert!(told.outputs.is_empty());
+}
+
+#[test]
+fn sizes_that_do_not_halve_evenly_are_drawn() {
+    let mut model = shapes_sd();
+    for (width, height) in [(8, 8), (72, 40), (136, 24)] {
+        let size = ImageSize::new(width, height).unwrap();
+        let told = run(&mut model, &request(TextToImage { size, ..task("a red circle") }));
+        told.result.as_ref().unwrap();
+        assert_eq!(told.pictures()[0].2.dimensions(), (width, height));
+    }
+}
+
+#[test]
+fn one_step_is_enough_for_every_scheduler() {
+    let mut model = shapes_sd();
+    for scheduler in [None, Some(SchedulerKind::Ddim), Some(SchedulerKind::Euler)] {
+        let told = run(&mut model, &request(TextToImage { steps: 1, scheduler, ..task("a red circle") }));
+        told.result.unwrap();
+        assert_eq!(told.progress.len(), 1);
+    }
+}
+
+#[test]
+fn unusable_requests_are_refused_before_the_first_step() {
+    let mut model = shapes_sd();
+    let task = task("a red circle");
+    let tasks = [
+        TextToImage { steps: 0, ..task.clone() },
+        TextToImage { steps: 1001, ..task.clone() },
+        TextToImage { steps: u32::MAX, ..task.clone() },
+        TextToImage { guidance_scale: f64::NAN, ..task.clone() },
+        TextToImage { guidance_scale: f64::INFINITY, ..task.clone() },
+        TextToImage { size: ImageSize::new(1 << 30, 8).unwrap(), ..task.clone() },
+    ];
+    for task in tasks {
+        let told = run(&mut model, &request(task.clone()));
+        assert!(matches!(told.result, Err(Error::InvalidInput(_))), "{task:?}");
+        assert!(told.progress.is_empty());
+    }
+    let last_seed = TextToImage { seed: u64::MAX, images: 2, ..task };
+    let told = run(&mut model, &request(last_seed));
+    assert!(matches!(told.result, Err(Error::InvalidInput(_))));
+    assert_eq!(told.outputs.len(), 1);
+}
+
+#[test]
+fn latents_that_overflow_are_an_error() {
+    let mut model = shapes_sd();
+    let told = run(&mut model, &request(TextToImage { guidance_scale: 1e38, ..task("a red circle") }));
+    assert!(matches!(told.result, Err(Error::NotFinite(_))), "{:?}", told.result);
+}
+
+#[test]
+fn captions_are_refused() {
+    let mut model = shapes_sd();
+    let request = Request::ImageToText { image: RgbImage::new(8, 8), prompt: String::new() };
+    assert!(matches!(run(&mut model, &request).result, Err(Error::Unsupported(_))));
+}
