@@ -1,0 +1,45 @@
+//! What every service of Darkroom does the same way: settings, logs and metrics, shutdown, health.
+//!
+//! A service's `main` parses its settings and hands its work to [`run`]:
+//!
+//! ```no_run
+//! use clap::Parser;
+//! use darkroom_ops::{Context, OpsConfig};
+//!
+//! #[derive(Parser)]
+//! struct Settings {
+//!     #[command(flatten)]
+//!     ops: OpsConfig,
+//! }
+//!
+//! fn main() -> std::process::ExitCode {
+//!     let settings = Settings::parse();
+//!     darkroom_ops::run("darkroom-example", &settings.ops, async |context: Context| {
+//!         let soft = context.shutdown.soft.clone();
+//!         context.readiness.add("nothing", || async { Ok::<(), std::convert::Infallible>(()) });
+//!         context.tasks.spawn("loop", async move {
+//!             soft.cancelled().await;
+//!             Ok(())
+//!         });
+//!         context.shutdown.soft.cancelled().await;
+//!         Ok(())
+//!     })
+//! }
+//! ```
+//!
+//! Invariants: the operations port answers from before the service connects to anything until its last
+//! task has ended, and a loop that ends on its own ends the process with a failure.
+
+mod config;
+mod readiness;
+mod run;
+mod server;
+mod shutdown;
+mod tasks;
+pub mod telemetry;
+
+pub use config::{LogFormat, OpsConfig};
+pub use readiness::{CheckResult, Readiness, Report};
+pub use run::{Context, run};
+pub use shutdown::{Shutdown, listen};
+pub use tasks::Tasks;
