@@ -1,0 +1,129 @@
+//! Storing a stream of unknown length in bounded memory.
+
+use std::pin::pin;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+
+use crate::{Blobs, UploadError, multipart::Multipart};
+
+/// Size of a part. Two of them, at most, are in memory per upload; the protocol's least is 5 MiB.
+const PART_BYTES: usize = 8 * 1024 * 1024;
+
+/// How much of the beginning is kept to tell what it is.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// Callers say what it is by its content, later.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
+/// What was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Its SHA-256.
+    pub sha256: [u8; 32],
+    /// Its first 64 KiB, or all of it.
+    pub head: Bytes,
+}
+
+impl Blobs {
+    /// Stores what `stream` yields at `key`, in one PUT below 8 MiB and else in parts sent as they fill. Reads
+    /// no further while a part is being sent. Give the stream a time limit of its own: this waits for it.
+    ///
+    /// The object appears whole or not at all: parts are deleted when anything fails or the future is dropped.
+    ///
+    /// # Errors
+    /// [`UploadError::TooLarge`] as soon as the stream goes past `max_bytes`; the stream's own error; or the
+    /// store's.
+    pub async fn upload<S, E>(&self, key: &str, stream: S, max_bytes: u64) -> Result<Uploaded, UploadError<E>>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+    {
+        let mut upload = Upload::new(self, key, max_bytes);
+        let outcome = upload.read(stream).await;
+        if outcome.is_err()
+            && let Some(parts) = upload.parts.take()
+        {
+            parts.abort().await;
+        }
+        outcome
+    }
+}
+
+struct Upload<'a> {
+    blobs: &'a Blobs,
+    key: &'a str,
+    max_bytes: u64,
+    size_bytes: u64,
+    hasher: Sha256,
+    head: BytesMut,
+    /// Less than a part that waits to be sent.
+    pending: BytesMut,
+    parts: Option<Multipart>,
+}
+
+impl<'a> Upload<'a> {
+    fn new(blobs: &'a Blobs, key: &'a str, max_bytes: u64) -> Self {
+        Self {
+            blobs,
+            key,
+            max_bytes,
+            size_bytes: 0,
+            hasher: Sha256::new(),
+            head: BytesMut::new(),
+            pending: BytesMut::new(),
+            parts: None,
+        }
+    }
+
+    async fn read<S, E>(&mut self, stream: S) -> Result<Uploaded, UploadError<E>>
+    where
+        S: Stream<Item = Result<Bytes, E>>,
+    {
+        let mut stream = pin!(stream);
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(UploadError::Source)?;
+            self.size_bytes += chunk.len() as u64;
+            if self.size_bytes > self.max_bytes {
+                return Err(UploadError::TooLarge { max_bytes: self.max_bytes });
+            }
+            self.take(&chunk);
+            while self.pending.len() >= PART_BYTES {
+                let part = self.pending.split_to(PART_BYTES).freeze();
+                self.send(part).await?;
+            }
+        }
+        self.finish().await
+    }
+
+    fn take(&mut self, chunk: &Bytes) {
+        self.hasher.update(chunk);
+        let wanted = HEAD_BYTES.saturating_sub(self.head.len()).min(chunk.len());
+        self.head.extend_from_slice(&chunk[..wanted]);
+        self.pending.extend_from_slice(chunk);
+    }
+
+    async fn send(&mut self, part: Bytes) -> Result<(), crate::Error> {
+        let parts = match &mut self.parts {
+            Some(parts) => parts,
+            none => none.insert(Multipart::start(self.blobs, self.key, CONTENT_TYPE).await?),
+        };
+        parts.send(part).await
+    }
+
+    async fn finish<E>(&mut self) -> Result<Uploaded, UploadError<E>> {
+        let sha256 = self.hasher.finalize_reset().into();
+        let rest = self.pending.split().freeze();
+        if self.parts.is_none() {
+            self.blobs.put_hashed(self.key, rest, CONTENT_TYPE, sha256).await?;
+        } else if !rest.is_empty() {
+            self.send(rest).await?;
+        }
+        if let Some(parts) = &mut self.parts {
+            parts.complete().await?;
+        }
+        Ok(Uploaded { size_bytes: self.size_bytes, sha256, head: self.head.split().freeze() })
+    }
+}
