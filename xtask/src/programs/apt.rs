@@ -1,0 +1,152 @@
+//! Missing programs, from Debian's packages.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::policy::{self, Quiet};
+use crate::interrupt::Interrupt;
+use crate::progress::{self, Step};
+use crate::stack::files;
+
+/// Servers that a package may have set to start with the machine. None of them was there before.
+const UNITS: [&str; 3] = ["rabbitmq-server.service", "epmd.socket", "epmd.service"];
+
+/// A program and the Debian package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Package {
+    Postgresql,
+    Rabbitmq,
+    PythonVenv,
+}
+
+impl Package {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgresql => "postgresql",
+            Self::Rabbitmq => "rabbitmq-server",
+            Self::PythonVenv => "python3-venv",
+        }
+    }
+
+    fn is_missing(self) -> bool {
+        match self {
+            Self::Postgresql => super::postgres_bin().is_err(),
+            Self::Rabbitmq => super::rabbitmq_server().is_err() || super::epmd().is_err(),
+            Self::PythonVenv => true,
+        }
+    }
+}
+
+/// Installs those of `packages` whose programs are missing, without starting any server. `log` gets the
+/// installer's output.
+///
+/// # Errors
+///
+/// Names the command to run where this program may not install anything.
+pub(crate) fn ensure(packages: &[Package], log: &Path, interrupt: &Interrupt) -> Result<()> {
+    let missing: Vec<Package> = packages.iter().copied().filter(|package| package.is_missing()).collect();
+    if super::is_root() {
+        policy::recover(Path::new("/"))?;
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = missing.iter().map(|package| package.name()).collect();
+    let names = names.join(" ");
+    let Some(apt) = super::on_path("apt-get") else {
+        bail!("missing: {names}. There is no apt-get here: install them by this system's own means");
+    };
+    if !super::is_root() {
+        bail!(
+            "missing: {names}. Run this and try again:\n  sudo apt-get install --no-install-recommends {names}"
+        );
+    }
+    let step = Step::begin(format!("installing {names}"));
+    install(&apt, &missing, log, interrupt, step)?;
+    if let Some(package) = missing.iter().find(|it| **it != Package::PythonVenv && it.is_missing()) {
+        bail!("{} is installed, and yet its programs were not found: read {}", package.name(), log.display());
+    }
+    Ok(())
+}
+
+fn install(
+    apt: &PathBuf,
+    packages: &[Package],
+    log: &Path,
+    interrupt: &Interrupt,
+    mut step: Step,
+) -> Result<()> {
+    let names: Vec<&str> = packages.iter().map(|package| package.name()).collect();
+    let quiet = Quiet::begin(Path::new("/"))?;
+    let mut install = vec!["install", "--yes", "--no-install-recommends"];
+    install.extend(&names);
+    // A machine that was just set up has no package lists, and an old one has lists of what is gone.
+    if run(apt, &install, log, &mut step, interrupt).is_err() {
+        interrupt.check()?;
+        run(apt, &["update"], log, &mut step, interrupt)?;
+        run(apt, &install, log, &mut step, interrupt)?;
+    }
+    drop(quiet);
+    if packages.contains(&Package::Rabbitmq) {
+        keep_from_booting();
+    }
+    step.done(format!("installed {}", names.join(" ")));
+    Ok(())
+}
+
+fn run(apt: &PathBuf, arguments: &[&str], log: &Path, step: &mut Step, interrupt: &Interrupt) -> Result<()> {
+    let mut command = Command::new(apt);
+    command.args(["--quiet", "-o", "DPkg::Lock::Timeout=300"]).args(arguments);
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    run_logged(command, log, step, interrupt)
+}
+
+/// Runs `command` to its end with its output in `log`; after an interrupt it is waited for all the same,
+/// since the terminal has interrupted it too.
+pub(crate) fn run_logged(
+    mut command: Command,
+    log: &Path,
+    step: &mut Step,
+    interrupt: &Interrupt,
+) -> Result<()> {
+    let file = OpenOptions::new().create(true).append(true).open(log);
+    let file = file.with_context(|| format!("failed to open {}", log.display()))?;
+    let program = command.get_program().to_string_lossy().into_owned();
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    let mut child = command.spawn().with_context(|| format!("failed to run {program}"))?;
+    let mut exited = || -> Result<_> { Ok(child.try_wait()?) };
+    let status = match step.wait(Duration::from_secs(1_800), interrupt, &mut exited) {
+        Ok(status) => status,
+        Err(_) if interrupt.is_set() => child.wait()?,
+        Err(error) => return Err(error),
+    };
+    interrupt.check()?;
+    if !status.success() {
+        let lines = files::last_lines(log, 15);
+        bail!("{program} failed ({status}):\n{lines}\nread {}", log.display());
+    }
+    Ok(())
+}
+
+/// Keeps the machine's next boot from starting a broker that only this stack asked for.
+fn keep_from_booting() {
+    let disable = |program: &str, arguments: &[&str]| {
+        if let Some(path) = super::on_path(program) {
+            let _ = Command::new(path)
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+        }
+    };
+    for unit in UNITS {
+        disable("systemctl", &["disable", unit]);
+    }
+    disable("update-rc.d", &["rabbitmq-server", "disable"]);
+    progress::note("the packages' own servers were not started and will not start with the machine");
+}

@@ -1,0 +1,56 @@
+//! The connection strings of a stack, under the names that services and tests read.
+
+use super::ports::Port;
+use super::{State, postgres, rabbitmq};
+
+const REGION: &str = "us-east-1";
+const BUCKET: &str = "darkroom";
+
+/// What every service reads.
+pub(crate) fn connections(state: &State) -> Vec<(String, String)> {
+    named("", "S3_", database_url(state, postgres::NAME), state)
+}
+
+/// What the tests read. `TEST_DATABASE_URL` names a database to connect to as a superuser; each test makes
+/// one of its own.
+pub(crate) fn test_connections(state: &State) -> Vec<(String, String)> {
+    named("TEST_", "TEST_S3_", database_url(state, "postgres"), state)
+}
+
+/// What a person at a shell uses.
+pub(crate) fn exports(state: &State) -> Vec<(String, String)> {
+    let mut all = vec![("DARKROOM_URL".to_owned(), api_url(state))];
+    all.extend(state.api_key.clone().map(|key| ("DARKROOM_API_KEY".to_owned(), key)));
+    all.extend(connections(state));
+    all
+}
+
+/// Where the API answers.
+pub(crate) fn api_url(state: &State) -> String {
+    format!("http://127.0.0.1:{}", state.port(Port::Api))
+}
+
+/// The URL of `database`.
+pub(crate) fn database_url(state: &State, database: &str) -> String {
+    let password = &state.secrets.postgres_password;
+    format!("postgres://{}:{password}@127.0.0.1:{}/{database}", postgres::NAME, state.port(Port::Postgres))
+}
+
+fn named(prefix: &str, s3_prefix: &str, database_url: String, state: &State) -> Vec<(String, String)> {
+    let secrets = &state.secrets;
+    let amqp_url = format!(
+        "amqp://{}:{}@127.0.0.1:{}/%2f",
+        rabbitmq::USER,
+        secrets.amqp_password,
+        state.port(Port::Amqp)
+    );
+    vec![
+        (format!("{prefix}DATABASE_URL"), database_url),
+        (format!("{prefix}AMQP_URL"), amqp_url),
+        (format!("{s3_prefix}ENDPOINT"), format!("http://127.0.0.1:{}", state.port(Port::S3))),
+        (format!("{s3_prefix}REGION"), REGION.to_owned()),
+        (format!("{s3_prefix}BUCKET"), BUCKET.to_owned()),
+        (format!("{s3_prefix}ACCESS_KEY_ID"), secrets.s3_access_key_id.clone()),
+        (format!("{s3_prefix}SECRET_ACCESS_KEY"), secrets.s3_secret_access_key.clone()),
+    ]
+}

@@ -1,0 +1,139 @@
+//! A stack: one folder with the data, logs and secrets of a private Postgres, RabbitMQ and SeaweedFS, and of
+//! the services on top. It can lie anywhere; any number of them run side by side.
+//!
+//! ```text
+//! stack.json          ports, secrets, the API key (mode 0600)
+//! wanted.json         what the supervisor should run
+//! running.json        what it runs
+//! *.lock              one command at a time, one supervisor at a time
+//! data/<component>/   data and generated configuration
+//! log/<component>.log
+//! ```
+
+pub(crate) mod component;
+pub(crate) mod environment;
+pub(crate) mod files;
+pub(crate) mod lifecycle;
+pub(crate) mod ports;
+pub(crate) mod postgres;
+pub(crate) mod probe;
+pub(crate) mod rabbitmq;
+pub(crate) mod seaweedfs;
+pub(crate) mod services;
+pub(crate) mod state;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+pub(crate) use component::Component;
+pub(crate) use state::{Lifetime, State};
+
+use crate::interrupt::Interrupt;
+use files::Lock;
+
+/// A stack's folder. Its state is read from disk whenever it is needed, since the supervisor and any number of
+/// commands share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Stack {
+    dir: PathBuf,
+}
+
+impl Stack {
+    /// The stack in `dir`, made if there is none yet.
+    pub(crate) fn create(dir: &Path, lifetime: Lifetime) -> Result<Self> {
+        files::create_dir(dir)?;
+        let dir = dir.canonicalize().with_context(|| format!("failed to resolve {}", dir.display()))?;
+        let stack = Self { dir };
+        files::create_dir(&stack.log_dir())?;
+        files::create_dir(&stack.dir.join("data"))?;
+        let _lock = stack.lock_state()?;
+        if files::read_json::<State>(&stack.state_file())?.is_none() {
+            let mut state = State::generate(lifetime)?;
+            state.postgres_dir = postgres::choose_dir(&stack, &state)?;
+            files::write_json(&stack.state_file(), &state)?;
+        }
+        Ok(stack)
+    }
+
+    /// The stack in `dir`, if there is one.
+    pub(crate) fn find(dir: &Path) -> Option<Self> {
+        let dir = dir.canonicalize().ok()?;
+        let stack = Self { dir };
+        stack.state_file().exists().then_some(stack)
+    }
+
+    /// The stack's folder, absolute.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What `stack.json` says now.
+    pub(crate) fn state(&self) -> Result<State> {
+        files::read_json(&self.state_file())?
+            .with_context(|| format!("there is no stack in {}", self.dir.display()))
+    }
+
+    /// Changes `stack.json` under its lock and returns what it says after that.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut State) -> Result<()>) -> Result<State> {
+        let _lock = self.lock_state()?;
+        let mut state = self.state()?;
+        change(&mut state)?;
+        files::write_json(&self.state_file(), &state)?;
+        Ok(state)
+    }
+
+    /// Keeps other commands from changing this stack for as long as the lock is held.
+    pub(crate) fn lock_commands(&self, interrupt: &Interrupt) -> Result<Lock> {
+        Lock::take(&self.dir.join("command.lock"), Duration::from_secs(900), interrupt)
+    }
+
+    /// The lock that a running supervisor holds.
+    pub(crate) fn supervisor_lock(&self) -> PathBuf {
+        self.dir.join("supervisor.lock")
+    }
+
+    /// What the supervisor should run.
+    pub(crate) fn wanted_file(&self) -> PathBuf {
+        self.dir.join("wanted.json")
+    }
+
+    /// What the supervisor runs.
+    pub(crate) fn running_file(&self) -> PathBuf {
+        self.dir.join("running.json")
+    }
+
+    /// Where the logs lie.
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The log `name`, which is a component's name or that of a step.
+    pub(crate) fn log_file(&self, name: &str) -> PathBuf {
+        self.log_dir().join(format!("{name}.log"))
+    }
+
+    /// The folder of `component`'s data and generated configuration.
+    pub(crate) fn data_dir(&self, component: Component) -> PathBuf {
+        self.dir.join("data").join(component.name())
+    }
+
+    /// Deletes the stack. Nothing of it may run.
+    pub(crate) fn delete(&self) -> Result<()> {
+        if let Ok(state) = self.state()
+            && !state.postgres_dir.starts_with(&self.dir)
+        {
+            files::remove_dir(&state.postgres_dir)?;
+        }
+        files::remove_dir(&self.dir)
+    }
+
+    fn state_file(&self) -> PathBuf {
+        self.dir.join("stack.json")
+    }
+
+    fn lock_state(&self) -> Result<Lock> {
+        Lock::take(&self.dir.join("state.lock"), Duration::from_secs(10), &Interrupt::default())
+    }
+}

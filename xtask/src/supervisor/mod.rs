@@ -1,0 +1,176 @@
+//! The background process that runs a stack's components, restarts those that exit and stops them in order.
+//!
+//! It is told what to do by a file, `wanted.json`, and says what it does in another, `running.json`. A lock it
+//! holds says that it lives. So commands and supervisor need no connection, and either may be killed at any
+//! moment: whatever a killed supervisor left running is found by its marker and ended by the next one.
+
+mod child;
+pub(crate) mod files;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum as _;
+use rustix::process::Signal;
+
+use self::child::Supervised;
+use self::files::{Running, Wanted};
+use crate::interrupt::Interrupt;
+use crate::process::{self, ProcessId};
+use crate::progress;
+use crate::stack::files::Lock;
+use crate::stack::{Component, Stack, files as stack_files};
+
+const TICK: Duration = Duration::from_millis(100);
+
+/// Starts a supervisor of `stack` in the background. With an `owner` it ends the stack when that process does.
+pub(crate) fn spawn(stack: &Stack, owner: Option<u32>) -> Result<()> {
+    let log = stack.log_file("supervisor");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
+    let program = std::env::current_exe().context("failed to find this program's own file")?;
+    let mut command = Command::new(program);
+    command.arg("supervise").arg("--dir").arg(stack.dir());
+    if let Some(pid) = owner {
+        command.arg("--owner").arg(pid.to_string());
+    }
+    command.current_dir(stack.dir()).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    command.spawn().context("failed to start the supervisor")?;
+    Ok(())
+}
+
+/// The body of the hidden subcommand `supervise`.
+pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Result<()> {
+    // A session of its own: the terminal's Ctrl-C and hang-up are not for us. Fails only where we lead one.
+    let _ = rustix::process::setsid();
+    let stack = Stack::find(dir).with_context(|| format!("there is no stack in {}", dir.display()))?;
+    let owner = match owner {
+        Some(pid) => Some(ProcessId::of(pid).with_context(|| format!("owner {pid} is gone"))?),
+        None => None,
+    };
+    let lock_path = stack.supervisor_lock();
+    let Ok(_lock) = Lock::take(&lock_path, Duration::from_secs(3), interrupt) else {
+        bail!("another supervisor runs this stack");
+    };
+    progress::note(format!("supervisor {} of {}", std::process::id(), stack.dir().display()));
+    sweep(&stack, &stack.state()?.id)?;
+
+    let mut supervisor = Supervisor::new(stack)?;
+    let outcome = supervisor.watch(|| {
+        let orphaned = owner.is_some_and(|owner| !owner.is_alive());
+        interrupt.is_set() || orphaned
+    });
+    if let Err(error) = &outcome {
+        progress::note(format!("stopping: {error:#}"));
+    }
+    supervisor.stop_all();
+    outcome
+}
+
+/// Ends what an earlier supervisor left behind. `marker` is a stack's id, or one component's marker.
+pub(crate) fn sweep(stack: &Stack, marker: &str) -> Result<()> {
+    let left = process::marked(marker);
+    if !left.is_empty() {
+        let pids: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
+        progress::note(format!(
+            "ending left-over processes of {}: {}",
+            stack.dir().display(),
+            pids.join(" ")
+        ));
+        // Postgres takes SIGINT for a fast shutdown, SIGTERM for one that waits for its sessions; the others
+        // take both alike, but Erlang ignores SIGINT.
+        process::end(&left, Signal::TERM, Duration::from_secs(8))?;
+    }
+    Ok(())
+}
+
+struct Supervisor {
+    stack: Stack,
+    children: Vec<Supervised>,
+    published: Option<Running>,
+}
+
+impl Supervisor {
+    fn new(stack: Stack) -> Result<Self> {
+        let children =
+            Component::value_variants().iter().map(|component| Supervised::new(*component)).collect();
+        let mut supervisor = Self { stack, children, published: None };
+        supervisor.publish()?;
+        Ok(supervisor)
+    }
+
+    /// Makes what runs equal to what is wanted, until `ended`.
+    fn watch(&mut self, ended: impl Fn() -> bool) -> Result<()> {
+        while !ended() {
+            let wanted = Wanted::read(&self.stack)?;
+            let unwanted = self.positions(|child| child.is_running() && wanted.rejects(child));
+            self.stop(&unwanted);
+            for index in 0..self.children.len() {
+                let child = &mut self.children[index];
+                child.reap(&self.stack);
+                let Some(generation) = wanted.generation(child.component()) else { continue };
+                if child.is_due() {
+                    child.start(&self.stack, generation);
+                }
+                child.check_ready(&self.stack);
+            }
+            self.publish()?;
+            progress::pause(TICK);
+        }
+        Ok(())
+    }
+
+    /// Services first, then the servers they use, the port mapper last.
+    fn stop_all(&mut self) {
+        let stages: [&[Component]; 3] = [
+            &Component::SERVICES,
+            &[Component::Rabbitmq, Component::Seaweedfs, Component::Postgres],
+            &[Component::Epmd],
+        ];
+        for stage in stages {
+            let members = self.positions(|child| child.is_running() && stage.contains(&child.component()));
+            self.stop(&members);
+        }
+        let _ = std::fs::remove_file(self.stack.running_file());
+    }
+
+    /// Asks the children at `positions` to end, all at once, and kills those that do not in time.
+    fn stop(&mut self, positions: &[usize]) {
+        for index in positions {
+            self.children[*index].ask_to_stop();
+        }
+        let started = Instant::now();
+        let mut left = positions.to_vec();
+        while !left.is_empty() {
+            left.retain(|index| {
+                let child = &mut self.children[*index];
+                if started.elapsed() > child.component().grace() {
+                    child.kill();
+                }
+                child.reap(&self.stack);
+                child.is_running()
+            });
+            progress::pause(Duration::from_millis(20));
+        }
+        for index in positions {
+            self.children[*index].settle(&self.stack);
+        }
+    }
+
+    fn positions(&self, matches: impl Fn(&Supervised) -> bool) -> Vec<usize> {
+        let all = self.children.iter().enumerate();
+        all.filter(|(_, child)| matches(child)).map(|(index, _)| index).collect()
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        let me = ProcessId::of(std::process::id()).context("/proc does not show this process")?;
+        let components = self.children.iter().filter_map(Supervised::report).collect();
+        let running = Running { supervisor: me, components };
+        if self.published.as_ref() != Some(&running) {
+            stack_files::write_json(&self.stack.running_file(), &running)?;
+            self.published = Some(running);
+        }
+        Ok(())
+    }
+}
