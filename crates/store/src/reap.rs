@@ -21,7 +21,8 @@ pub struct Reaped {
 
 impl Store {
     /// Marks attempts lost whose lease has expired and requeues or fails their jobs; at most `limit` of them.
-    /// `jitter` is uniform in [0, 1) and spreads the retries.
+    /// `jitter` is uniform in [0, 1) and spreads the retries. For one lease after the database's own start nothing
+    /// is taken back.
     ///
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
@@ -34,6 +35,8 @@ impl Store {
             with expired as (
                 select j.id from attempts a join jobs j on j.id = a.job_id and j.lease_token = a.lease_token
                 where a.state = 'running' and a.lease_expires_at < now()
+                  -- Nobody could send heartbeats while the server was down: everybody gets a full lease first.
+                  and pg_postmaster_start_time() < now() - $3 * interval '1 second'
                 limit $1
                 for update of j skip locked
             ), lost as (
@@ -49,7 +52,8 @@ impl Store {
             from lost a join jobs j on j.id = a.job_id and j.lease_token = a.lease_token
             "#,
             limit,
-            Self::LEASE_SECONDS / 2.0
+            Self::LEASE_SECONDS / 2.0,
+            Self::LEASE_SECONDS
         )
         .fetch_all(&mut *transaction)
         .await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
 use crate::changes::Pending;
@@ -35,6 +36,14 @@ impl Store {
     pub async fn ping(&self) -> Result<(), Error> {
         sqlx::query_scalar!(r#"select 1 as "one!""#).fetch_one(&self.pool).await?;
         Ok(())
+    }
+
+    /// The time on the database's clock, the only one that leases and retention go by.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when it does not answer.
+    pub async fn now(&self) -> Result<DateTime<Utc>, Error> {
+        Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(&self.pool).await?)
     }
 
     /// Closes every connection, and waits for those in use, but not for ever.

@@ -1,2 +1,112 @@
-//! placeholder
-fn main() {}
+//! The dispatcher: the loops that keep jobs moving while nobody looks.
+//!
+//! - **relay**: publishes outbox rows as tickets;
+//! - **reaper**: takes back expired leases and expires jobs whose deadline has passed;
+//! - **sweeper**: deletes what is past its retention, and objects that nothing names.
+//!
+//! One dispatcher runs; a second one is harmless, since every statement skips rows another one holds.
+
+mod reaper;
+mod relay;
+mod rhythm;
+mod sweeper;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use darkroom_blobs::{Blobs, BlobsConfig};
+use darkroom_ops::{Context, OpsConfig};
+use darkroom_queue::{Publisher, QueueConfig};
+use darkroom_store::{Store, StoreConfig};
+
+use crate::relay::Relay;
+use crate::sweeper::Sweeper;
+
+/// Publishes tickets, takes back expired leases and deletes what is past its retention.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Settings {
+    #[command(flatten)]
+    ops: OpsConfig,
+    #[command(flatten)]
+    store: StoreConfig,
+    #[command(flatten)]
+    queue: QueueConfig,
+    #[command(flatten)]
+    blobs: BlobsConfig,
+
+    /// Seconds between two rounds of the sweeper, 1 to 86400.
+    #[arg(
+        long,
+        env = "DARKROOM_SWEEP_SECONDS",
+        value_name = "DARKROOM_SWEEP_SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    sweep_seconds: u64,
+
+    /// Seconds after the end of an unsuccessful attempt before objects it left are deleted, 0 to 86400: time for
+    /// a worker that does not know yet that its lease is gone.
+    #[arg(
+        long,
+        env = "DARKROOM_SWEEP_GRACE_SECONDS",
+        value_name = "DARKROOM_SWEEP_GRACE_SECONDS",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(0..=86_400)
+    )]
+    sweep_grace_seconds: u64,
+}
+
+fn main() -> ExitCode {
+    let settings = Settings::parse();
+    let ops = settings.ops.clone();
+    darkroom_ops::run("darkroom-dispatcher", &ops, async |context| dispatch(settings, context).await)
+}
+
+async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
+    let Context { shutdown, readiness, tasks } = context;
+    let stop = shutdown.soft;
+    let store = Store::connect(&settings.store, "darkroom-dispatcher").await?;
+    store.check_schema().await?;
+    let blobs = Blobs::connect(&settings.blobs);
+    let publisher = Publisher::start(&settings.queue, stop.clone());
+
+    readiness.add("database", {
+        let store = store.clone();
+        move || {
+            let store = store.clone();
+            async move { store.ping().await }
+        }
+    });
+    readiness.add("broker", {
+        let publisher = publisher.clone();
+        move || {
+            let connected = publisher.is_connected();
+            async move { connected.then_some(()).ok_or("not connected") }
+        }
+    });
+
+    let announcer = store.clone();
+    tasks.spawn("announcer", {
+        let stop = stop.clone();
+        async move {
+            announcer.announce(&stop).await;
+            Ok(())
+        }
+    });
+    let relay = Relay { store: store.clone(), publisher: publisher.clone() };
+    tasks.spawn("relay", relay.run(stop.clone()));
+    tasks.spawn("reaper", reaper::run(store.clone(), stop.clone()));
+    let sweeper = Sweeper {
+        store: store.clone(),
+        blobs,
+        period: Duration::from_secs(settings.sweep_seconds),
+        grace: Duration::from_secs(settings.sweep_grace_seconds),
+    };
+    tasks.spawn("sweeper", sweeper.run(stop.clone()));
+
+    stop.cancelled().await;
+    publisher.stopped().await;
+    Ok(())
+}

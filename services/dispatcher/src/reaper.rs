@@ -1,0 +1,86 @@
+//! The reaper: leases that expired are taken back, jobs whose deadline has passed are expired.
+
+use std::time::Duration;
+
+use darkroom_store::Store;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::rhythm::Rhythm;
+
+const PERIOD: Duration = Duration::from_secs(1);
+const BATCH: i64 = 200;
+
+pub(crate) async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut rhythm = Rhythm::new("reaper", PERIOD);
+    let mut jitter = StdRng::from_os_rng();
+    let mut gap = Gap::default();
+    loop {
+        let reaping = gap.is_over(Instant::now());
+        let failed = rhythm.note(expire(&store).await).is_none()
+            || (reaping && rhythm.note(reap(&store, &mut jitter).await).is_none());
+        if failed {
+            gap.noticed(Instant::now());
+        }
+        if !rhythm.wait(&stop).await {
+            return Ok(());
+        }
+    }
+}
+
+async fn expire(store: &Store) -> Result<(), darkroom_store::Error> {
+    let expired = store.expire(BATCH).await?;
+    metrics::counter!("darkroom_jobs_expired_total").increment(expired.len() as u64);
+    Ok(())
+}
+
+async fn reap(store: &Store, jitter: &mut StdRng) -> Result<(), darkroom_store::Error> {
+    for reaped in store.reap(BATCH, jitter.random()).await? {
+        metrics::counter!("darkroom_attempts_lost_total").increment(1);
+        tracing::warn!(
+            job = %reaped.lease.job,
+            attempt = reaped.lease.attempt,
+            worker = %reaped.worker,
+            worker_died = reaped.worker_died,
+            requeued = reaped.requeued,
+            "took back an expired lease"
+        );
+    }
+    Ok(())
+}
+
+/// While this process could not reach the database, workers may not have reached it either. They get a full
+/// lease to send heartbeats before anything is taken from them.
+#[derive(Default)]
+struct Gap {
+    last_noticed: Option<Instant>,
+}
+
+impl Gap {
+    fn noticed(&mut self, now: Instant) {
+        self.last_noticed = Some(now);
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        let lease = Duration::from_secs_f64(Store::LEASE_SECONDS);
+        self.last_noticed.is_none_or(|noticed| now.duration_since(noticed) >= lease)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_lasts_one_lease_beyond_its_last_sign() {
+        let start = Instant::now();
+        let mut gap = Gap::default();
+        assert!(gap.is_over(start));
+        gap.noticed(start);
+        assert!(!gap.is_over(start + Duration::from_secs(29)));
+        gap.noticed(start + Duration::from_secs(20));
+        assert!(!gap.is_over(start + Duration::from_secs(49)));
+        assert!(gap.is_over(start + Duration::from_secs(50)));
+    }
+}
