@@ -10,3 +10,4 @@ mod schedulers;
 mod stable_diffusion;
 mod support;
 mod text_to_image;
+mod variants;

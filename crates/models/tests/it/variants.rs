@@ -1,0 +1,71 @@
+//! Tiny models with random weights in layouts unlike the bundled ones (`data/variants`, written and run by
+//! `data/make_variants.py`), against what diffusers 0.42 and transformers 5 make of them in f32.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+use darkroom_jobs::{ImageSize, Pipeline, Prompt, TextToImage};
+use darkroom_models::{Blip, Device, LoadOptions, Model, StableDiffusion, weights_bytes};
+
+use crate::support::{largest_difference, psnr, task};
+
+fn folder(variant: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/variants").join(variant)
+}
+
+fn recorded(variant: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(folder(variant).join("reference.safetensors"), &candle_core::Device::Cpu)
+        .unwrap()
+}
+
+#[track_caller]
+fn stable_diffusion_agrees(variant: &str, calls: usize) {
+    let options = LoadOptions::default();
+    let model = StableDiffusion::load(&folder(variant), &Device::cpu(), &options).unwrap();
+    let announced = weights_bytes(&folder(variant), Pipeline::TextToImage, &Device::cpu(), &options).unwrap();
+    assert_eq!(model.memory_bytes(), announced);
+    let recorded = recorded(variant);
+    let task = TextToImage {
+        prompt: Prompt::new("a large red circle").unwrap(),
+        negative_prompt: "a blue star".to_owned(),
+        // 9 x 12 latents: an odd side is halved up and doubled back to itself.
+        size: ImageSize::new(72, 96).unwrap(),
+        steps: 5,
+        guidance_scale: 3.0,
+        ..task("a prompt")
+    };
+    let scheduler = model.scheduler(None, task.steps).unwrap();
+    assert_eq!(scheduler.timesteps().len(), calls);
+    let conditioning = model.condition(&task).unwrap();
+    let latents = model.denoise(&recorded["noise"], &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
+    let difference = largest_difference(&latents, &recorded["latents"]);
+    let quality = psnr(&model.decode(&latents).unwrap(), &recorded["image"]);
+    println!("{variant}: latents differ by {difference:e}, picture {quality:.1} dB");
+    assert!(difference <= 1e-3, "latents differ by {difference}");
+    assert!(quality >= 80.0, "picture {quality} dB");
+}
+
+#[test]
+fn a_model_laid_out_as_stable_diffusion_1_5_agrees_with_the_reference() {
+    stable_diffusion_agrees("sd15", 6);
+}
+
+#[test]
+fn a_model_laid_out_as_stable_diffusion_2_1_agrees_with_the_reference() {
+    stable_diffusion_agrees("sd21", 5);
+}
+
+#[test]
+fn blip_without_generation_config_agrees_with_the_reference() {
+    let model = Blip::load(&folder("blip"), &Device::cpu(), &LoadOptions::default()).unwrap();
+    let recorded = recorded("blip");
+    let ids = |name: &str| {
+        recorded[name].to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()
+    };
+    for (prompt, expected) in [("", "ids"), ("a photo of", "prefixed")] {
+        let prefix = model.prefix(prompt).unwrap();
+        let found = model.generate(&recorded["pixels"], &prefix, &mut |_| Ok(())).unwrap();
+        assert_eq!(found, ids(expected), "{prompt:?}");
+    }
+}
