@@ -1,0 +1,160 @@
+//! A whole Darkroom for one test.
+
+use std::path::PathBuf;
+
+use darkroom_client::Client;
+use darkroom_store::testing::TestDatabase;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::environment::{servers, variable};
+use crate::service::Service;
+
+/// Names of the models of a test. Queues are shared with other tests, so every test has names of its own.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    entries: Vec<Value>,
+    /// Model that serves requests which name none.
+    pub model: String,
+}
+
+impl Catalog {
+    /// One fake text-to-image model whose every step takes `step_ms`.
+    pub fn fake(step_ms: u64) -> Self {
+        let model = format!("fake-{}", Uuid::now_v7().simple());
+        let entry = json!({
+            "pipeline": "text-to-image", "model_id": model, "source": format!("builtin:fake?step_ms={step_ms}"),
+            "warm": true, "price_per_unit": 1e-8,
+            "defaults": {"width": 64, "height": 64, "steps": 4, "guidance_scale": 1.0},
+        });
+        Self { entries: vec![entry], model }
+    }
+
+    /// The bundled demo models.
+    pub fn demo() -> Self {
+        let id = Uuid::now_v7().simple();
+        let model = format!("shapes-sd-{id}");
+        let picture = json!({
+            "pipeline": "text-to-image", "model_id": model, "source": "shapes-sd", "warm": true,
+            "defaults": {"width": 128, "height": 128, "steps": 25, "guidance_scale": 4.0},
+        });
+        let caption = json!({
+            "pipeline": "image-to-text", "model_id": format!("shapes-blip-{id}"), "source": "shapes-blip", "warm": true,
+        });
+        Self { entries: vec![picture, caption], model }
+    }
+}
+
+/// API and dispatcher on a database of their own.
+#[derive(Debug)]
+pub struct Deployment {
+    /// The database.
+    pub database: TestDatabase,
+    /// The API.
+    pub api: Service,
+    /// The dispatcher.
+    pub dispatcher: Service,
+    /// Where the API answers.
+    pub url: String,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+}
+
+impl Deployment {
+    /// Starts API and dispatcher with the shared broker.
+    pub async fn start(catalog: &Catalog) -> Self {
+        Self::with(catalog, &[]).await
+    }
+
+    /// Starts them with further settings.
+    pub async fn with(catalog: &Catalog, further: &[(&str, &str)]) -> Self {
+        let database = TestDatabase::create().await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("catalog.json");
+        std::fs::write(&path, Value::from(catalog.entries.clone()).to_string())
+            .expect("the folder is writable");
+        let mut settings = servers();
+        settings.extend([
+            ("DATABASE_URL".to_owned(), database.url().to_owned()),
+            ("DARKROOM_CATALOG".to_owned(), path.display().to_string()),
+            ("DARKROOM_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("DARKROOM_URL_SECRET".to_owned(), "5e".repeat(32)),
+            ("DARKROOM_ALLOW_FAKE".to_owned(), "true".to_owned()),
+            ("DARKROOM_MODELS_DIR".to_owned(), models_folder().display().to_string()),
+        ]);
+        settings.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        run("darkroom-api", &["migrate"], &settings, &folder).await;
+        let mut api = Service::spawn("darkroom-api", &["serve"], &settings, folder.path());
+        let mut dispatcher = Service::spawn("darkroom-dispatcher", &[], &settings, folder.path());
+        let url = format!("http://{}", api.logged("serving", "address").await);
+        dispatcher.ready().await;
+        Self { database, api, dispatcher, url, folder, settings }
+    }
+
+    /// A new tenant's client.
+    pub async fn tenant(&self, name: &str) -> Client {
+        run("darkroom-api", &["tenants", "create", name], &self.settings, &self.folder).await;
+        let arguments = ["api-keys", "create", "--tenant", name, "--name", "test"];
+        let key = run("darkroom-api", &arguments, &self.settings, &self.folder).await;
+        Client::new(&self.url, key.trim()).expect("the URL is one")
+    }
+
+    /// A further worker, ready.
+    pub async fn worker(&self) -> Service {
+        self.worker_with(&[]).await
+    }
+
+    /// A further worker with settings of its own, ready.
+    pub async fn worker_with(&self, further: &[(&str, &str)]) -> Service {
+        let mut worker = self.spawn("darkroom-worker", &[], further);
+        worker.ready().await;
+        worker
+    }
+
+    /// Starts a program of this deployment.
+    pub fn spawn(&self, name: &str, arguments: &[&str], further: &[(&str, &str)]) -> Service {
+        let mut settings = self.settings.clone();
+        settings.retain(|(name, _)| further.iter().all(|(other, _)| name != other));
+        settings.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        Service::spawn(name, arguments, &settings, self.folder.path())
+    }
+
+    /// Starts the API again where it was, after it was killed.
+    pub async fn restart_api(&mut self) {
+        let listen = self.url.trim_start_matches("http://").to_owned();
+        self.api = self.spawn("darkroom-api", &["serve"], &[("DARKROOM_LISTEN", &listen)]);
+        self.api.logged("serving", "address").await;
+    }
+
+    /// Ends everything and drops the database.
+    pub async fn end(mut self) {
+        self.api.kill();
+        self.dispatcher.kill();
+        self.database.drop_database().await;
+    }
+}
+
+/// Runs a command to its end and returns what it printed.
+async fn run(name: &str, arguments: &[&str], settings: &[(String, String)], folder: &TempDir) -> String {
+    let mut command = Service::spawn(name, arguments, settings, folder.path());
+    let status = command.exited().await;
+    assert!(status.success(), "{name} {arguments:?}: {status}\n{}", command.log());
+    command.log()
+}
+
+fn models_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+/// Storage as the tests see it: to look for objects that should, or should not, be there.
+pub fn blobs() -> darkroom_blobs::Blobs {
+    darkroom_blobs::Blobs::connect(&darkroom_blobs::BlobsConfig {
+        s3_endpoint: variable("TEST_S3_ENDPOINT").parse().expect("TEST_S3_ENDPOINT is a URL"),
+        s3_region: variable("TEST_S3_REGION"),
+        s3_bucket: crate::environment::BUCKET.to_owned(),
+        s3_access_key_id: variable("TEST_S3_ACCESS_KEY_ID"),
+        s3_secret_access_key: variable("TEST_S3_SECRET_ACCESS_KEY").into(),
+        s3_public_endpoint: None,
+    })
+}

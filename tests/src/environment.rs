@@ -1,0 +1,31 @@
+//! Where the servers and the services' programs are.
+
+use std::path::PathBuf;
+
+/// A variable that `cargo xtask test` sets.
+pub(crate) fn variable(name: &str) -> String {
+    #[expect(clippy::disallowed_methods, reason = "test servers are named by the environment")]
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run through `cargo xtask test`"))
+}
+
+/// The program of a service, beside the tests' own.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test knows its own path");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
+    let program = folder.join(name);
+    assert!(program.exists(), "{} is not built: run through `cargo xtask test`", program.display());
+    program
+}
+
+/// The settings that lead a service to the shared broker and blob store.
+pub(crate) fn servers() -> Vec<(String, String)> {
+    let mut settings = vec![("AMQP_URL".to_owned(), variable("TEST_AMQP_URL"))];
+    for name in ["S3_ENDPOINT", "S3_REGION", "S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"] {
+        settings.push((name.to_owned(), variable(&format!("TEST_{name}"))));
+    }
+    settings.push(("S3_BUCKET".to_owned(), BUCKET.to_owned()));
+    settings
+}
+
+/// Object keys name jobs, so tests can share a bucket.
+pub(crate) const BUCKET: &str = "darkroom-test";

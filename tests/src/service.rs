@@ -1,0 +1,123 @@
+//! A service as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::environment::program;
+use crate::wait::until;
+
+/// Building a debug program's first answer takes a moment on a busy machine.
+const START_BOUND: Duration = Duration::from_secs(60);
+const EXIT_BOUND: Duration = Duration::from_secs(60);
+
+/// A running service. Killed when dropped.
+#[derive(Debug)]
+pub struct Service {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Service {
+    /// Starts a program with nothing but these settings, on free ports, with its log in `folder`.
+    pub fn spawn(name: &str, arguments: &[&str], settings: &[(String, String)], folder: &Path) -> Self {
+        let log = folder.join(format!("{name}-{}.log", uuid::Uuid::now_v7().simple()));
+        let file = std::fs::File::create(&log).expect("the test's folder is writable");
+        let child = Command::new(program(name))
+            .args(arguments)
+            .env_clear()
+            .env("DARKROOM_OPS_LISTEN", "127.0.0.1:0")
+            .env("DARKROOM_LOG_FORMAT", "json")
+            .env("RUST_BACKTRACE", "1")
+            .envs(settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().expect("the file can be shared"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("failed to start {name}: {error}"));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// Everything it has printed.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// A field of the first log line with this message.
+    pub async fn logged(&mut self, message: &str, field: &str) -> String {
+        let found = until(&format!("{} logs `{message}`", self.name), START_BOUND, || {
+            let exited = self.child.try_wait().ok().flatten();
+            assert!(exited.is_none(), "{} ended: {exited:?}\n{}", self.name, self.log());
+            let value = self.field(message, field);
+            async move { value }
+        })
+        .await;
+        found.as_str().map_or_else(|| found.to_string(), str::to_owned)
+    }
+
+    fn field(&self, message: &str, field: &str) -> Option<Value> {
+        self.log().lines().find_map(|line| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line["message"] == message).then(|| line[field].clone())
+        })
+    }
+
+    /// Waits until it is ready, by its own operations port.
+    pub async fn ready(&mut self) {
+        let address = self.logged("starting", "address").await;
+        let url = format!("http://{address}/readyz");
+        until(&format!("{} is ready", self.name), START_BOUND, || {
+            let exited = self.child.try_wait().ok().flatten();
+            assert!(exited.is_none(), "{} ended: {exited:?}\n{}", self.name, self.log());
+            let probe = reqwest::get(url.clone());
+            async move { probe.await.ok().filter(|answer| answer.status().is_success()) }
+        })
+        .await;
+    }
+
+    /// Its metrics, as Prometheus would read them.
+    pub async fn metrics(&self) -> String {
+        let address = self.field("starting", "address").expect("the service has started");
+        let address = address.as_str().unwrap_or_default();
+        let answer = reqwest::get(format!("http://{address}/metrics")).await.expect("the port answers");
+        answer.text().await.expect("metrics are text")
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        let id = Pid::from_child(&self.child);
+        kill_process(id, Signal::TERM).expect("the process is ours");
+    }
+
+    /// Waits for the end.
+    pub async fn exited(&mut self) -> ExitStatus {
+        until(&format!("{} ends", self.name), EXIT_BOUND, || {
+            let exited = self.child.try_wait().ok().flatten();
+            async move { exited }
+        })
+        .await
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            let tail: Vec<&str> = tail.into_iter().rev().collect();
+            #[expect(clippy::print_stdout, reason = "the runner shows it with the failed test")]
+            println!("--- {} ---\n{}", self.name, tail.join("\n"));
+        }
+    }
+}

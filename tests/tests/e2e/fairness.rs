@@ -1,0 +1,38 @@
+use darkroom_e2e::{Catalog, Deployment};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::verify::{request, running, succeeded};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_tenants_single_job_starts_next() {
+    let deployment = Deployment::start(&Catalog::fake(50)).await;
+    let many = deployment.tenant("many").await;
+    let single = deployment.tenant("single").await;
+    let jobs: Vec<_> = stream::iter(0..500)
+        .map(|seed| {
+            let many = many.clone();
+            async move { many.submit_text_to_image(&request("a red circle", seed)).await }
+        })
+        .buffered(8)
+        .try_collect()
+        .await
+        .unwrap();
+    let worker = deployment.worker().await;
+    running(&many, &jobs[0]).await;
+
+    let job = single.submit_text_to_image(&request("a blue square", 1)).await.unwrap();
+    let job = succeeded(&single, &job).await;
+    // One slot: between its submission and its start, the job that ran at that moment ended, and none began;
+    // but one that was leased in the same instant may.
+    let between = deployment
+        .database
+        .count(&format!(
+            "select count(*) from attempts a, jobs j
+             where j.id = '{}' and a.leased_at > j.created_at and a.leased_at < j.started_at",
+            job.id
+        ))
+        .await;
+    assert_eq!(between, 0, "jobs of the other tenant that started in between");
+    drop(worker);
+    deployment.end().await;
+}

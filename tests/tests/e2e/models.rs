@@ -1,0 +1,59 @@
+use darkroom_client::CaptionRequest;
+use darkroom_e2e::{Catalog, Deployment};
+
+use crate::verify::{artifacts_match, request, succeeded};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_caption_says_what_the_prompt_said() {
+    let deployment = Deployment::start(&Catalog::demo()).await;
+    let client = deployment.tenant("a").await;
+    let worker = deployment.worker().await;
+    let prompt = "a large red circle on a blue background";
+    let job = client.submit_text_to_image(&request(prompt, 7)).await.unwrap();
+    let job = succeeded(&client, &job).await;
+    artifacts_match(&client, &job).await;
+    let picture = client.fetch(&job.artifacts[0].url).await.unwrap();
+    let decoded = image::load_from_memory(&picture).unwrap();
+    assert_eq!((decoded.width(), decoded.height()), (128, 128));
+
+    let caption = client.caption(picture, "picture.png", &CaptionRequest::default()).await.unwrap();
+    let caption = succeeded(&client, &caption).await;
+    assert_eq!(caption.artifacts[0].text.as_deref(), Some(prompt));
+    artifacts_match(&client, &caption).await;
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_seed_gives_the_same_bytes_on_different_workers() {
+    let catalog = Catalog::demo();
+    let deployment = Deployment::start(&catalog).await;
+    let client = deployment.tenant("a").await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        // One worker at a time, so each job has its own.
+        let worker = deployment.worker().await;
+        let mut wanted = request("a yellow star on a black background", 11);
+        wanted.images = Some(2);
+        wanted.steps = Some(6);
+        let job = client.submit_text_to_image(&wanted).await.unwrap();
+        let job = succeeded(&client, &job).await;
+        seen.push(job.artifacts.iter().map(|artifact| artifact.sha256.clone()).collect::<Vec<_>>());
+        drop(worker);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_ne!(seen[0][0], seen[0][1], "two pictures of one job differ");
+    assert_eq!(deployment.database.count("select count(distinct worker_id) from attempts").await, 2);
+
+    // Picture 1 of that job is the picture of a job with the next seed.
+    let worker = deployment.worker().await;
+    let mut second = request("a yellow star on a black background", 12);
+    second.steps = Some(6);
+    let job = client.submit_text_to_image(&second).await.unwrap();
+    let job = succeeded(&client, &job).await;
+    let picture = client.fetch(&job.artifacts[0].url).await.unwrap();
+    assert!(!picture.is_empty());
+    assert_eq!(job.artifacts[0].sha256, seen[0][1]);
+    drop(worker);
+    deployment.end().await;
+}

@@ -1,0 +1,129 @@
+use std::time::Duration;
+
+use darkroom_client::JobState;
+use darkroom_e2e::{Catalog, Deployment, until};
+
+use crate::verify::{artifacts_match, nothing_happened_twice, request, running, succeeded};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_canceled_job_stops_between_steps() {
+    let deployment = Deployment::start(&Catalog::fake(100)).await;
+    let client = deployment.tenant("a").await;
+    let worker = deployment.worker().await;
+    let mut long = request("a red circle", 1);
+    long.steps = Some(150);
+    let job = client.submit_text_to_image(&long).await.unwrap();
+    running(&client, &job).await;
+    let canceled = client.cancel(job.id).await.unwrap();
+    assert_eq!(canceled.state, JobState::Canceled);
+    // Its single slot is free again long before the 15 s that the job would have taken.
+    let next = client.submit_text_to_image(&request("a blue square", 1)).await.unwrap();
+    let next = client.wait(next.id, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(next.state, JobState::Succeeded);
+    assert_eq!(client.job(job.id).await.unwrap().state, JobState::Canceled);
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_worker_hands_its_job_back_and_another_starts_it_at_once() {
+    let deployment = Deployment::start(&Catalog::fake(100)).await;
+    let client = deployment.tenant("a").await;
+    let mut first = deployment.worker_with(&[("DARKROOM_GRACE_SECONDS", "0")]).await;
+    let mut long = request("a red circle", 1);
+    long.steps = Some(20);
+    let job = client.submit_text_to_image(&long).await.unwrap();
+    running(&client, &job).await;
+    let second = deployment.worker().await;
+    first.terminate();
+    assert!(first.exited().await.success(), "{}", first.log());
+    let job = client.wait(job.id, Duration::from_secs(30)).await.unwrap();
+    assert_eq!((job.state, job.attempts), (JobState::Succeeded, 2));
+    artifacts_match(&client, &job).await;
+    assert_eq!(deployment.database.count("select failures::bigint from jobs").await, 0);
+    nothing_happened_twice(&deployment).await;
+    drop(second);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_worker_stops_in_an_orderly_way_and_so_do_api_and_dispatcher() {
+    let mut deployment = Deployment::start(&Catalog::fake(1)).await;
+    let mut worker = deployment.worker().await;
+    worker.terminate();
+    assert!(worker.exited().await.success(), "{}", worker.log());
+    deployment.dispatcher.terminate();
+    assert!(deployment.dispatcher.exited().await.success(), "{}", deployment.dispatcher.log());
+    deployment.api.terminate();
+    assert!(deployment.api.exited().await.success(), "{}", deployment.api.log());
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_submission_repeated_after_the_api_was_killed_makes_one_job() {
+    let mut deployment = Deployment::start(&Catalog::fake(1)).await;
+    let client = deployment.tenant("a").await;
+    let mut keyed = request("a red circle", 1);
+    keyed.options.idempotency_key = Some("once".to_owned());
+    let first = client.submit_text_to_image(&keyed).await.unwrap();
+    deployment.api.kill();
+    deployment.restart_api().await;
+    let again = client.submit_text_to_image(&keyed).await.unwrap();
+    assert_eq!(first.id, again.id);
+    let worker = deployment.worker().await;
+    succeeded(&client, &first).await;
+    assert_eq!(deployment.database.count("select count(*) from attempts").await, 1);
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_run_while_the_dispatcher_is_away() {
+    let mut deployment = Deployment::start(&Catalog::fake(1)).await;
+    let client = deployment.tenant("a").await;
+    let worker = deployment.worker().await;
+    deployment.dispatcher.kill();
+    let job = client.submit_text_to_image(&request("a red circle", 1)).await.unwrap();
+    succeeded(&client, &job).await;
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_panics_fails_the_job_and_the_worker_lives() {
+    let deployment = Deployment::start(&Catalog::fake(1)).await;
+    let client = deployment.tenant("a").await;
+    let mut worker = deployment.worker().await;
+    let broken = client.submit_text_to_image(&request("[fake:panic]", 1)).await.unwrap();
+    let refused = client.submit_text_to_image(&request("[fake:invalid_input]", 1)).await.unwrap();
+    let fine = client.submit_text_to_image(&request("a red circle", 1)).await.unwrap();
+    succeeded(&client, &fine).await;
+    let refused = client.wait(refused.id, Duration::from_secs(30)).await.unwrap();
+    assert_eq!((refused.state, refused.attempts), (JobState::Failed, 1));
+    assert_eq!(refused.error.unwrap().code, "invalid_input");
+    // Four attempts with backoffs of at most 1, 2 and 4 seconds in between.
+    let broken = client.wait(broken.id, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((broken.state, broken.attempts), (JobState::Failed, 4));
+    assert_eq!(broken.error.unwrap().code, "poison");
+    worker.ready().await;
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_job_went_through_shows_in_the_metrics() {
+    let deployment = Deployment::start(&Catalog::fake(1)).await;
+    let client = deployment.tenant("a").await;
+    let worker = deployment.worker().await;
+    let job = client.submit_text_to_image(&request("a red circle", 1)).await.unwrap();
+    succeeded(&client, &job).await;
+    until("the ticket is counted", Duration::from_secs(30), || async {
+        let metrics = deployment.dispatcher.metrics().await;
+        metrics.contains(r#"darkroom_tickets_published_total{taken="true"} 1"#).then_some(())
+    })
+    .await;
+    let metrics = worker.metrics().await;
+    assert!(metrics.contains("darkroom_attempts"), "{metrics}");
+    drop(worker);
+    deployment.end().await;
+}
