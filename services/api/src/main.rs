@@ -1,2 +1,10 @@
-//! placeholder
-fn main() {}
+//! The HTTP service of Darkroom.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use darkroom_api::commands::Cli;
+
+fn main() -> ExitCode {
+    Cli::parse().run()
+}

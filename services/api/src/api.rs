@@ -1,0 +1,107 @@
+//! The routes and what they work with.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use darkroom_blobs::Blobs;
+use darkroom_jobs::Catalog;
+use darkroom_store::Store;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::auth::Keys;
+use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
+use crate::jobs::{self, Jobs};
+use crate::models::{self, Models};
+use crate::results::{self, Results};
+use crate::{Error, Links, Mint, Watch, observe, openapi};
+
+/// What an [`Api`] is made of.
+#[derive(Debug)]
+pub struct ApiParts {
+    /// Jobs.
+    pub store: Store,
+    /// Inputs and results.
+    pub blobs: Blobs,
+    /// What is served.
+    pub catalog: Arc<Catalog>,
+    /// URLs of this deployment.
+    pub links: Links,
+    /// Ids and seeds.
+    pub mint: Mint,
+    /// Cancelled when held answers are to be given at once.
+    pub stop: CancellationToken,
+}
+
+/// Everything the routes work with; each handler takes the part it needs.
+#[derive(Debug, Clone, FromRef)]
+pub struct Api {
+    jobs: Jobs,
+    intake: Intake,
+    results: Results,
+    models: Models,
+    keys: Keys,
+    mint: Mint,
+}
+
+impl Api {
+    /// Puts the parts together.
+    pub fn new(parts: ApiParts) -> Self {
+        let ApiParts { store, blobs, catalog, links, mint, stop } = parts;
+        let links = Arc::new(links);
+        let watch = Watch::default();
+        let jobs = Jobs { store: store.clone(), links: links.clone(), watch, stop: stop.clone() };
+        let intake = Intake::new(IntakeParts {
+            store: store.clone(),
+            blobs: blobs.clone(),
+            catalog: catalog.clone(),
+            mint: mint.clone(),
+            stop,
+        });
+        let results = Results { store: store.clone(), blobs, links };
+        let models = Models { store: store.clone(), catalog };
+        Self { jobs, intake, results, models, keys: Keys::new(store), mint }
+    }
+
+    /// What feeds the requests that wait for a job: to be run next to the server.
+    pub fn watch(&self) -> &Watch {
+        &self.jobs.watch
+    }
+
+    /// Waits, at most for `bound`, until nothing is left to clean up. For the end of the service.
+    pub async fn settled(&self, bound: Duration) {
+        self.intake.settled(bound).await;
+    }
+}
+
+/// The whole API.
+pub fn router(api: Api) -> Router {
+    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(jobs::submit::submit, jobs::list::list))
+        .routes(routes!(jobs::show::show, jobs::delete::delete))
+        .routes(routes!(jobs::cancel::cancel))
+        .routes(routes!(models::list))
+        .routes(routes!(results::fetch))
+        .split_for_parts();
+    router
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+        .fallback(async || Error::NotFound("path"))
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(api.mint.clone(), observe::observe))
+        .with_state(api)
+}
+
+/// The panic hook has logged where and why.
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    Error::internal("a handler panicked").into_response()
+}

@@ -1,0 +1,108 @@
+//! Who asks. Keys are checked before a body is read.
+
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, request::Parts};
+use darkroom_jobs::TenantId;
+use darkroom_store::{ApiKey, Scope, Store};
+use moka::future::Cache;
+use sha2::{Digest, Sha256};
+
+use crate::Error;
+
+/// How long a revoked key may go on working.
+const REVOCATION_DELAY: Duration = Duration::from_secs(3);
+/// Keys kept in memory. Only working ones are, so guessing fills nothing.
+const CACHED_KEYS: u64 = 10_000;
+
+/// The keys that work.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    store: Store,
+    cache: Cache<[u8; 32], ApiKey>,
+}
+
+impl Keys {
+    /// The keys in `store`.
+    pub fn new(store: Store) -> Self {
+        let cache = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(REVOCATION_DELAY).build();
+        Self { store, cache }
+    }
+
+    /// The tenant that the request's key stands for, if the key may do `scope`.
+    async fn tenant(&self, headers: &HeaderMap, scope: Scope) -> Result<TenantId, Error> {
+        let key = self.find(bearer(headers).ok_or(Error::Unauthorized)?).await?;
+        let tenant = key.tenant.ok_or(Error::OperatorKey)?;
+        tracing::Span::current().record("tenant", tracing::field::display(tenant));
+        if key.scopes.contains(&scope) { Ok(tenant) } else { Err(Error::MissingScope(scope)) }
+    }
+
+    async fn find(&self, key: &str) -> Result<ApiKey, Error> {
+        let digest: [u8; 32] = Sha256::digest(key).into();
+        if let Some(known) = self.cache.get(&digest).await {
+            return Ok(known);
+        }
+        let found = self.store.api_key(&digest).await?.ok_or(Error::Unauthorized)?;
+        self.cache.insert(digest, found.clone()).await;
+        Ok(found)
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, key) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// A tenant whose key may submit, cancel and delete jobs.
+#[derive(Debug, Clone, Copy)]
+pub struct Submitter(pub TenantId);
+
+/// A tenant whose key may read jobs and models.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader(pub TenantId);
+
+impl<S> FromRequestParts<S> for Submitter
+where
+    Keys: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Keys::from_ref(state).tenant(&parts.headers, Scope::Submit).await.map(Self)
+    }
+}
+
+impl<S> FromRequestParts<S> for Reader
+where
+    Keys: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Keys::from_ref(state).tenant(&parts.headers, Scope::Read).await.map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case() {
+        let read = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static(value))]);
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(read("Bearer dk_1").as_deref(), Some("dk_1"));
+        assert_eq!(read("bearer  dk_1").as_deref(), Some("dk_1"));
+        for other in ["dk_1", "Key dk_1", "Basic ZGtfMTo=", "Bearer"] {
+            assert_eq!(read(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the program does, by subcommand.
+
+mod api_keys;
+mod migrate;
+mod serve;
+mod tenants;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ServeConfig;
+
+/// The program's name in logs and in the database's list of sessions.
+const NAME: &str = "darkroom-api";
+
+/// The HTTP service of Darkroom.
+#[derive(Debug, Parser)]
+#[command(name = NAME, version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer requests until asked to stop.
+    Serve(Box<ServeConfig>),
+    /// Bring the database to the newest schema, and make the bucket where storage is configured.
+    Migrate(Box<migrate::Migrate>),
+    /// Owners of keys and jobs.
+    #[command(subcommand)]
+    Tenants(tenants::Tenants),
+    /// Keys for the API.
+    #[command(subcommand)]
+    ApiKeys(api_keys::ApiKeys),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        let outcome = match self.command {
+            Command::Serve(config) => {
+                let ops = config.ops.clone();
+                return darkroom_ops::run(NAME, &ops, async |context| serve::serve(*config, context).await);
+            }
+            Command::Migrate(command) => block_on(command.run()),
+            Command::Tenants(command) => block_on(command.run()),
+            Command::ApiKeys(command) => block_on(command.run()),
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error);
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+#[expect(clippy::print_stderr, reason = "the answer to the operator who called")]
+fn complain(error: &anyhow::Error) {
+    eprintln!("{NAME}: {error:#}");
+}
+
+/// Writes a line of a command's result.
+#[expect(clippy::print_stdout, reason = "the answer to the operator who called")]
+fn say(line: impl std::fmt::Display) {
+    println!("{line}");
+}

@@ -1,0 +1,63 @@
+//! `tenants`.
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use darkroom_jobs::TenantId;
+use darkroom_store::{Store, StoreConfig};
+
+use super::{NAME, say};
+use crate::Mint;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Tenants {
+    /// Make a tenant and print its id.
+    Create {
+        /// Its name, 1 to 100 characters.
+        #[arg(value_parser = parse_name)]
+        name: String,
+
+        #[command(flatten)]
+        store: StoreConfig,
+    },
+    /// Print every tenant: id, time of creation, name.
+    List {
+        #[command(flatten)]
+        store: StoreConfig,
+    },
+}
+
+/// A name of a tenant or a key, as it is shown in lists.
+pub(super) fn parse_name(text: &str) -> Result<String, String> {
+    let fits = (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fits && text.trim() == text {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 100 characters, no control characters, no spaces around".to_owned())
+    }
+}
+
+/// The store, for a command that makes a few calls.
+pub(super) async fn connect(config: &StoreConfig) -> anyhow::Result<Store> {
+    let store = Store::connect(config, NAME).await.context("failed to connect to DATABASE_URL")?;
+    store.check_schema().await?;
+    Ok(store)
+}
+
+impl Tenants {
+    pub(super) async fn run(self) -> anyhow::Result<()> {
+        match self {
+            Self::Create { name, store } => {
+                let id = TenantId::from_uuid(Mint::from_os().uuid());
+                connect(&store).await?.create_tenant(id, &name).await?;
+                say(id);
+            }
+            Self::List { store } => {
+                for tenant in connect(&store).await?.tenants().await? {
+                    let created = tenant.created_at.format("%Y-%m-%dT%H:%M:%SZ");
+                    say(format_args!("{}\t{created}\t{}", tenant.id, tenant.name));
+                }
+            }
+        }
+        Ok(())
+    }
+}

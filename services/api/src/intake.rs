@@ -1,0 +1,139 @@
+//! Taking jobs in: reading the body, storing the picture, checking, accepting.
+//!
+//! A picture is stored before its job is accepted and deleted again unless it is. The one case where neither
+//! is known (the database did not answer) is looked into later, by a task of its own.
+
+mod check;
+mod idempotency;
+mod receive;
+mod staged;
+mod trace;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use darkroom_blobs::Blobs;
+use darkroom_jobs::{Catalog, JobId, TenantId};
+use darkroom_store::{Job, NewJob, Store};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::Error;
+use crate::mint::Mint;
+pub(crate) use idempotency::IdempotencyKey;
+pub(crate) use receive::{MAX_REQUEST_BYTES, Received};
+use staged::Staged;
+pub(crate) use trace::trace_context;
+
+/// Uploads that are read at once; the rest wait unread.
+const UPLOADS: usize = 16;
+/// Looks at the database after it did not answer, and the pause before each. A statement that was sent is
+/// over after less than one pause, one way or the other.
+const LOOKS: u32 = 10;
+const LOOK_PAUSE: Duration = Duration::from_secs(6);
+
+/// The way in.
+#[derive(Debug, Clone)]
+pub(crate) struct Intake {
+    store: Store,
+    blobs: Blobs,
+    catalog: Arc<Catalog>,
+    mint: Mint,
+    uploads: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What an [`Intake`] works with.
+#[derive(Debug)]
+pub(crate) struct IntakeParts {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) mint: Mint,
+    pub(crate) stop: CancellationToken,
+}
+
+/// Everything about a submission but its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) tenant: TenantId,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
+    pub(crate) traceparent: Option<String>,
+}
+
+/// A submission that has its job.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) job: Job,
+    pub(crate) replayed: Option<Replayed>,
+}
+
+/// An earlier submission made the job.
+#[derive(Debug)]
+pub(crate) struct Replayed;
+
+impl Intake {
+    pub(crate) fn new(parts: IntakeParts) -> Self {
+        let IntakeParts { store, blobs, catalog, mint, stop } = parts;
+        let uploads = Arc::new(Semaphore::new(UPLOADS));
+        Self { store, blobs, catalog, mint, uploads, tasks: TaskTracker::new(), stop }
+    }
+
+    /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.
+    pub(crate) async fn settled(&self, bound: Duration) {
+        self.tasks.close();
+        if timeout(bound, self.tasks.wait()).await.is_err() {
+            tracing::warn!("pictures of refused requests may be left in storage");
+        }
+    }
+
+    /// Checks and accepts what was received. A caller that goes away meanwhile does not interrupt it.
+    pub(crate) async fn accept(&self, terms: Terms, received: Received) -> Result<Accepted, Error> {
+        let (new, staged) = self.check(terms, received)?;
+        let intake = self.clone();
+        let accepting = async move { intake.store_job(new, staged).await };
+        self.tasks.spawn(accepting.in_current_span()).await.map_err(Error::internal)?
+    }
+
+    async fn store_job(&self, new: NewJob, staged: Option<Staged>) -> Result<Accepted, Error> {
+        use darkroom_store::Accepted as Outcome;
+        match self.store.accept(&new).await {
+            Ok(Outcome::Created(job)) => {
+                if let Some(staged) = staged {
+                    staged.keep();
+                }
+                Ok(Accepted { job: *job, replayed: None })
+            }
+            Ok(Outcome::Replayed(job)) => Ok(Accepted { job: *job, replayed: Some(Replayed) }),
+            Ok(Outcome::KeyReused) => Err(Error::KeyReused),
+            Ok(Outcome::Deleted) => Err(Error::Deleted),
+            Err(error) => {
+                if let Some(staged) = staged {
+                    self.tasks.spawn(self.clone().look_later(new.tenant, new.id, staged).in_current_span());
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Finds out whether a job was accepted whose database did not answer.
+    async fn look_later(self, tenant: TenantId, id: JobId, staged: Staged) {
+        for _ in 0..LOOKS {
+            tokio::select! {
+                () = sleep(LOOK_PAUSE) => {}
+                () = self.stop.cancelled() => break,
+            }
+            match self.store.job(tenant, id).await {
+                Ok(Some(_)) => return staged.keep(),
+                Ok(None) => return drop(staged),
+                Err(error) => tracing::debug!(%error, job = %id, "failed to look for a job"),
+            }
+        }
+        tracing::warn!(job = %id, "a picture may be left in storage");
+        staged.keep();
+    }
+}

@@ -1,0 +1,80 @@
+//! From what was received to a job that may be accepted.
+
+use darkroom_jobs::{InputImage, Invalid, Submission, parse_submission};
+use darkroom_store::NewJob;
+use rust_decimal::Decimal;
+
+use super::idempotency::request_hash;
+use super::receive::ReceivedImage;
+use super::{IdempotencyKey, Intake, Received, Staged, Terms};
+use crate::image_header::ImageHeader;
+use crate::{Error, ProblemField};
+
+/// Where errors about the picture point.
+const IMAGE: &str = "/input/image";
+
+impl Intake {
+    /// Checks document and picture. Mistakes in the document come before those in the picture.
+    pub(super) fn check(&self, terms: Terms, received: Received) -> Result<(NewJob, Option<Staged>), Error> {
+        let Received { id, document, image } = received;
+        let parse = |image| parse_submission(&self.catalog, &document, image, self.mint.seed());
+        let submission = match &image {
+            Some(image) if image.size_bytes == 0 => return Err(empty(parse(None))),
+            Some(image) => parse(Some(input_image(image))).map_err(Error::from)?,
+            None => parse(None)?,
+        };
+        if let Some(Err(unusable)) = image.as_ref().map(|image| image.header) {
+            return Err(unusable.into());
+        }
+        let (price, currency) = self.price(&submission)?;
+        let model = self.catalog.of_lane(&submission.lane);
+        let new = NewJob {
+            id,
+            tenant: terms.tenant,
+            max_attempts: model.map_or(1, |model| model.retry.max_attempts),
+            price,
+            currency,
+            idempotency_key: terms.idempotency_key.map(IdempotencyKey::into_string),
+            request_hash: request_hash(&document, image.as_ref().map(|image| &image.sha256)),
+            traceparent: terms.traceparent,
+            submission,
+        };
+        Ok((new, image.map(|image| image.staged)))
+    }
+
+    /// What the job costs if it succeeds; nothing where the catalog names no price.
+    fn price(&self, submission: &Submission) -> Result<(Decimal, String), Error> {
+        let price = self.catalog.of_lane(&submission.lane).and_then(|model| model.price.as_ref());
+        let Some(price) = price else { return Ok((Decimal::ZERO, "USD".to_owned())) };
+        let amount = price.of(&submission.task);
+        let amount = amount.ok_or_else(|| Error::internal("the price of a job cannot be represented"))?;
+        Ok((amount, price.currency.clone()))
+    }
+}
+
+/// The picture as a task has it. One that cannot be used stands in for a whole one while the document is
+/// checked, and is refused after that.
+fn input_image(image: &ReceivedImage) -> InputImage {
+    let stand_in = ImageHeader { content_type: "application/octet-stream", width: 1, height: 1 };
+    let header = image.header.unwrap_or(stand_in);
+    InputImage {
+        key: image.key.clone(),
+        content_type: header.content_type.to_owned(),
+        size_bytes: image.size_bytes,
+        sha256: hex::encode(image.sha256),
+        width: header.width,
+        height: header.height,
+    }
+}
+
+/// An empty picture is a field that was not filled in: it is named along with the others.
+fn empty(parsed: Result<Submission, Invalid>) -> Error {
+    let mut fields = match parsed {
+        Ok(_) => Vec::new(),
+        Err(Invalid::Fields(fields)) => fields.into_iter().map(ProblemField::from).collect(),
+        Err(unknown_model) => return unknown_model.into(),
+    };
+    fields.retain(|field: &ProblemField| field.pointer.as_deref() != Some(IMAGE));
+    fields.push(ProblemField::pointer(IMAGE, "empty", "the part `image` is empty"));
+    Error::Fields(fields)
+}

@@ -1,0 +1,100 @@
+//! Jobs: finding them, waiting for them, and the routes that show and change them.
+
+pub(crate) mod cancel;
+pub(crate) mod cursor;
+pub(crate) mod delete;
+pub(crate) mod list;
+pub(crate) mod resource;
+pub(crate) mod show;
+pub(crate) mod submit;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
+use darkroom_jobs::{JobId, JobState, TenantId};
+use darkroom_store::{Job, Store};
+use tokio_util::sync::CancellationToken;
+
+use crate::etag::{self, NoneMatch};
+use crate::links::Links;
+use crate::watch::Watch;
+use crate::{Error, JobView};
+
+/// The jobs in the store, as this service shows them.
+#[derive(Debug, Clone)]
+pub(crate) struct Jobs {
+    pub(crate) store: Store,
+    pub(crate) links: Arc<Links>,
+    pub(crate) watch: Watch,
+    /// Ends every wait.
+    pub(crate) stop: CancellationToken,
+}
+
+/// What a caller waits for.
+#[derive(Debug, Clone)]
+pub(crate) enum Until {
+    /// A final state.
+    Final,
+    /// A version that the caller does not have, or a final state.
+    Newer(NoneMatch),
+}
+
+impl Until {
+    fn met(&self, version: i32, state: JobState) -> bool {
+        let newer = match self {
+            Self::Final => false,
+            Self::Newer(have) => !have.matches(&etag::of_version(version)),
+        };
+        newer || state.is_final()
+    }
+}
+
+impl Jobs {
+    /// The tenant's job.
+    pub(crate) async fn find(&self, tenant: TenantId, id: JobId) -> Result<Job, Error> {
+        self.store.job(tenant, id).await?.ok_or(Error::NotFound("job"))
+    }
+
+    /// The tenant's job, as soon as it is what the caller waits for, at the latest after `wait` or when the
+    /// service is asked to stop.
+    pub(crate) async fn hold(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+        until: &Until,
+        wait: Duration,
+    ) -> Result<Job, Error> {
+        let mut watching = self.watch.begin(id);
+        let job = self.find(tenant, id).await?;
+        if until.met(job.version, job.state) {
+            return Ok(job);
+        }
+        tokio::select! {
+            () = watching.until(|seen| until.met(seen.version, seen.state)) => {}
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+        }
+        self.find(tenant, id).await
+    }
+
+    pub(crate) fn view(&self, job: Job) -> JobView {
+        JobView::new(job, &self.links)
+    }
+}
+
+/// A job's id out of the path. What is no id is the id of nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct JobPath(pub(crate) JobId);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let id: JobId = path.ok().and_then(|Path(id)| id.parse().ok()).ok_or(Error::NotFound("job"))?;
+        tracing::Span::current().record("job", tracing::field::display(id));
+        Ok(Self(id))
+    }
+}

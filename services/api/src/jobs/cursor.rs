@@ -1,0 +1,31 @@
+//! Where a page of jobs ends, opaque to callers.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use darkroom_jobs::JobId;
+use uuid::Uuid;
+
+/// The cursor behind a page that ends with this job.
+pub(crate) fn encode(last: JobId) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(last.as_uuid().as_bytes())
+}
+
+/// The job a cursor stands for.
+pub(crate) fn decode(cursor: &str) -> Option<JobId> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    Uuid::from_slice(&bytes).ok().map(JobId::from_uuid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_read_back() {
+        let id = JobId::from_uuid(Uuid::from_u128(0x0190_b6f2_8c3e_7d4a_9f10_3b1f_5a2c_7e01));
+        assert_eq!(decode(&encode(id)), Some(id));
+        for wrong in ["", "x", "AAAA", &id.to_string(), &format!("{}A", encode(id))] {
+            assert_eq!(decode(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `DELETE /v1/jobs/{id}`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use darkroom_store::Deleted;
+
+use super::{JobPath, Jobs};
+use crate::{Error, Problem, Submitter};
+
+/// Delete a final job.
+///
+/// Job, input and results are gone at once for every caller, and from storage soon after.
+#[utoipa::path(
+    delete,
+    path = "/v1/jobs/{id}",
+    tag = "jobs",
+    params(("id" = uuid::Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 204, description = "It is deleted."),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`job_not_final`: cancel it first.", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn delete(
+    State(jobs): State<Jobs>,
+    Submitter(tenant): Submitter,
+    JobPath(id): JobPath,
+) -> Result<StatusCode, Error> {
+    match jobs.store.delete(tenant, id).await? {
+        Deleted::Done => Ok(StatusCode::NO_CONTENT),
+        Deleted::NotFound => Err(Error::NotFound("job")),
+        Deleted::NotFinal => Err(Error::NotFinal(jobs.find(tenant, id).await?.state)),
+    }
+}

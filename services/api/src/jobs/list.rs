@@ -1,0 +1,129 @@
+//! `GET /v1/jobs`.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use darkroom_store::JobFilter;
+use serde::Serialize;
+use url::form_urlencoded;
+use utoipa::ToSchema;
+
+use super::{Jobs, cursor};
+use crate::{Error, JobView, Problem, ProblemField, Reader};
+
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 100;
+const PARAMETERS: [&str; 5] = ["state", "pipeline", "model", "limit", "cursor"];
+
+/// One page of jobs, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct JobPage {
+    /// The jobs.
+    jobs: Vec<JobView>,
+    /// `cursor` of the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// List jobs, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs",
+    tag = "jobs",
+    params(
+        ("state" = Option<String>, Query, description = "Only jobs in this state."),
+        ("pipeline" = Option<String>, Query, description = "Only jobs of this pipeline."),
+        ("model" = Option<String>, Query, description = "Only jobs of the model with this id."),
+        ("limit" = Option<u32>, Query, description = "Jobs per page, 1 to 100.", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
+    responses(
+        (status = 200, description = "A page.", body = JobPage),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn list(
+    State(jobs): State<Jobs>,
+    Reader(tenant): Reader,
+    RawQuery(query): RawQuery,
+) -> Result<Json<JobPage>, Error> {
+    let filter = parse(query.as_deref().unwrap_or_default()).map_err(Error::Fields)?;
+    // One more than the page holds tells whether there is a next one.
+    let probe = JobFilter { limit: filter.limit + 1, ..filter.clone() };
+    let mut found = jobs.store.jobs(tenant, &probe).await?;
+    let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let more = found.len() > page;
+    found.truncate(page);
+    let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id));
+    Ok(Json(JobPage { jobs: found.into_iter().map(|job| jobs.view(job)).collect(), next_cursor }))
+}
+
+/// Reads the query and goes on after a mistake, so that a caller hears of all of them at once.
+fn parse(query: &str) -> Result<JobFilter, Vec<ProblemField>> {
+    let mut filter = JobFilter { limit: DEFAULT_LIMIT, ..JobFilter::default() };
+    let mut errors = Vec::new();
+    let mut given: Vec<String> = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if given.iter().any(|earlier| *earlier == name) {
+            errors.push(ProblemField::parameter(&name, "repeated", "give it once"));
+        } else if let Err(error) = set(&mut filter, &name, &value) {
+            errors.push(error);
+        }
+        given.push(name.into_owned());
+    }
+    if errors.is_empty() { Ok(filter) } else { Err(errors) }
+}
+
+fn set(filter: &mut JobFilter, name: &str, value: &str) -> Result<(), ProblemField> {
+    let choice = |error: darkroom_jobs::UnknownWord| {
+        ProblemField::parameter(name, "choice", format!("expected one of {}", error.allowed))
+    };
+    match name {
+        "state" => filter.state = Some(value.parse().map_err(choice)?),
+        "pipeline" => filter.pipeline = Some(value.parse().map_err(choice)?),
+        // Postgres cannot compare with a text that holds U+0000.
+        "model" if value.contains('\0') => {
+            return Err(ProblemField::parameter(name, "text", "must not contain the character U+0000"));
+        }
+        "model" => filter.model = Some(value.to_owned()),
+        "limit" => {
+            let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            let expected = || format!("expected an integer from 1 to {MAX_LIMIT}");
+            filter.limit = limit.ok_or_else(|| ProblemField::parameter(name, "range", expected()))?;
+        }
+        "cursor" => {
+            let cursor = cursor::decode(value);
+            let expected = "expected `next_cursor` of an earlier page";
+            filter.before = Some(cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
+        }
+        _ => {
+            let expected = format!("unknown parameter: expected one of {}", PARAMETERS.join(", "));
+            return Err(ProblemField::parameter(name, "unknown", expected));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let query = "state=done&pipeline=x&limit=0&limit=5&cursor=zz&colour=red&model=%00";
+        let errors = parse(query).unwrap_err();
+        let lines: Vec<String> =
+            errors.iter().map(|e| format!("{} [{}] {}", e.place(), e.code, e.detail)).collect();
+        insta::assert_snapshot!(lines.join("\n"), @"");
+    }
+
+    #[test]
+    fn filters_are_read() {
+        let filter = parse("state=queued&pipeline=text-to-image&model=a%2Fb&limit=100").unwrap();
+        assert_eq!(filter.state.map(|state| state.as_str()), Some("queued"));
+        assert_eq!(filter.model.as_deref(), Some("a/b"));
+        assert_eq!(filter.limit, 100);
+        assert_eq!(parse("").unwrap().limit, DEFAULT_LIMIT);
+    }
+}

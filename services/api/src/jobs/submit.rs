@@ -1,0 +1,106 @@
+//! `POST /v1/jobs`.
+
+pub(crate) mod schema;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header::{ETAG, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use darkroom_store::Job;
+
+use super::{Jobs, Until};
+use crate::intake::{Accepted, IdempotencyKey, Intake, Terms, trace_context};
+use crate::prefer::{PREFERENCE_APPLIED, Prefer};
+use crate::{Error, JobView, Problem, Submitter, etag};
+use schema::{Submission, Upload};
+
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// When to look again, for callers that poll without waiting.
+const LOOK_AGAIN_S: u64 = 1;
+
+/// Submit a job.
+///
+/// As `application/json`, or as `multipart/form-data` with the same document as part `job` and a picture as
+/// part `image`, in any order.
+#[utoipa::path(
+    post,
+    path = "/v1/jobs",
+    tag = "jobs",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+         description = "1 to 255 visible ASCII characters. A repeated submission with the same key finds the first one's job."),
+        ("Prefer" = Option<String>, Header,
+         description = "`wait=N`: hold until the job is final, for at most N seconds, 1 to 60. `respond-async`: do not."),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context, carried through to the worker."),
+    ),
+    request_body(
+        description = "At most 1 MiB of JSON, and a picture of at most 52,428,800 bytes.",
+        content((Submission = "application/json"), (Upload = "multipart/form-data"))
+    ),
+    responses(
+        (status = 202, description = "The job is accepted.", body = JobView, headers(
+            ("Location" = String, description = "Where to look."),
+            ("Retry-After" = u64, description = "When to look, in seconds."),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when the job was there before.")
+        )),
+        (status = 200, description = "The job is final already.", body = JobView),
+        (status = 400, description = "`malformed_body`, `invalid_header`, `unknown_model`, `unsupported_image` or \
+         `image_dimensions`.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 410, description = "The job of this Idempotency-Key is deleted.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "The body or the picture is too large.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "Neither of the two media types.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 503, description = "Not now: see `Retry-After`.", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn submit(
+    State(intake): State<Intake>,
+    State(jobs): State<Jobs>,
+    Submitter(tenant): Submitter,
+    request: Request,
+) -> Result<Response, Error> {
+    let prefer = Prefer::from_headers(request.headers());
+    let terms = Terms {
+        tenant,
+        idempotency_key: IdempotencyKey::from_headers(request.headers())?,
+        traceparent: trace_context(request.headers()),
+    };
+    let received = intake.receive(request).await?;
+    let Accepted { mut job, replayed } = intake.accept(terms, received).await?;
+    if let Some(wait) = prefer.wait()
+        && !job.state.is_final()
+    {
+        job = jobs.hold(tenant, job.id, &Until::Final, wait).await?;
+    }
+    let mut headers = headers(&job)?;
+    if replayed.is_some() {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(applied) = prefer.applied() {
+        headers.insert(PREFERENCE_APPLIED, applied);
+    }
+    let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, headers, Json(jobs.view(job))).into_response())
+}
+
+fn headers(job: &Job) -> Result<HeaderMap, Error> {
+    let value = |text: String| HeaderValue::try_from(text).map_err(Error::internal);
+    let mut headers = HeaderMap::new();
+    headers.insert(LOCATION, value(format!("/v1/jobs/{}", job.id))?);
+    headers.insert(ETAG, value(etag::of_version(job.version))?);
+    if !job.state.is_final() {
+        headers.insert(RETRY_AFTER, LOOK_AGAIN_S.into());
+    }
+    Ok(headers)
+}

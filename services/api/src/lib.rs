@@ -1,0 +1,36 @@
+//! The HTTP service of Darkroom: jobs in, results out.
+//!
+//! A request's key is checked before its body is read, its body is read in bounded memory and time, and what
+//! it leaves in storage is deleted unless its job is accepted. Workers are reached through the database only:
+//! nothing here knows of the broker or of models. Every refusal is a [`Problem`].
+//!
+//! [`router`] is the whole API as a service for tests and [`Server`]; `commands` is what the program does.
+
+mod api;
+mod auth;
+pub mod commands;
+pub mod config;
+mod etag;
+mod image_header;
+mod intake;
+mod jobs;
+mod links;
+mod mint;
+mod models;
+mod observe;
+mod openapi;
+mod prefer;
+mod problem;
+mod results;
+mod server;
+mod watch;
+
+pub use api::{Api, ApiParts, router};
+pub use auth::{Reader, Submitter};
+pub use image_header::Unusable;
+pub use jobs::resource::JobView;
+pub use links::Links;
+pub use mint::Mint;
+pub use problem::{Error, Legacy, Problem, ProblemField};
+pub use server::Server;
+pub use watch::Watch;

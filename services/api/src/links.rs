@@ -1,0 +1,135 @@
+//! Absolute URLs, and the signatures that stand in those of results.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use darkroom_jobs::{ArtifactId, JobId};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use url::Url;
+
+use crate::config::UrlSecret;
+
+/// Makes URLs under the service's public address.
+///
+/// A result's URL is a capability: whoever has it can read the result, and nobody can make one without the
+/// secret. It stays the same for as long as the result is kept.
+#[derive(Debug)]
+pub struct Links {
+    base: String,
+    secret: UrlSecret,
+}
+
+/// A result's file name, `{artifact}.{extension}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ResultName {
+    pub(crate) artifact: ArtifactId,
+    pub(crate) extension: &'static str,
+}
+
+impl Links {
+    /// URLs under `public`, signed with `secret`.
+    pub fn new(public: &Url, secret: UrlSecret) -> Self {
+        Self { base: public.as_str().trim_end_matches('/').to_owned(), secret }
+    }
+
+    /// A job.
+    pub fn job(&self, id: JobId) -> String {
+        format!("{}/v1/jobs/{id}", self.base)
+    }
+
+    /// Where to cancel a job.
+    pub fn cancel(&self, id: JobId) -> String {
+        format!("{}/v1/jobs/{id}/cancel", self.base)
+    }
+
+    /// A result of this media type.
+    pub fn result(&self, artifact: ArtifactId, content_type: &str) -> String {
+        let name = ResultName { artifact, extension: extension(content_type) };
+        let signature = BASE64_URL_SAFE_NO_PAD.encode(self.mac(name).finalize().into_bytes());
+        format!("{}/r/{name}?sig={signature}", self.base)
+    }
+
+    /// Whether `signature` was made by [`Self::result`]. Takes the same time for every wrong one.
+    pub(crate) fn verify(&self, name: ResultName, signature: &str) -> bool {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
+        self.mac(name).verify_slice(&bytes).is_ok()
+    }
+
+    fn mac(&self, name: ResultName) -> Hmac<Sha256> {
+        let mac = Hmac::new_from_slice(self.secret.bytes());
+        // HMAC takes keys of any length.
+        let mut mac: Hmac<Sha256> = mac.unwrap_or_else(|_| unreachable!("a key of any length will do"));
+        mac.update(name.to_string().as_bytes());
+        mac
+    }
+}
+
+/// Extensions by media type. The signature covers the extension, so that a URL cannot be made to look like
+/// something else.
+const EXTENSIONS: [(&str, &str); 4] =
+    [("image/png", "png"), ("image/jpeg", "jpg"), ("image/webp", "webp"), ("text/plain", "txt")];
+const OTHER: &str = "bin";
+
+fn extension(content_type: &str) -> &'static str {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    EXTENSIONS.iter().find(|(known, _)| *known == essence).map_or(OTHER, |(_, extension)| extension)
+}
+
+impl ResultName {
+    /// Reads a file name; `None` for one that this service never gave out.
+    pub(crate) fn parse(file: &str) -> Option<Self> {
+        let (artifact, extension) = file.split_once('.')?;
+        let known = EXTENSIONS.iter().map(|(_, known)| *known).chain([OTHER]);
+        let extension = known.into_iter().find(|known| *known == extension)?;
+        let name = Self { artifact: artifact.parse().ok()?, extension };
+        (name.to_string() == file).then_some(name)
+    }
+}
+
+impl std::fmt::Display for ResultName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.artifact, self.extension)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn links(secret: &str) -> Links {
+        let url = Url::parse("https://pictures.example/darkroom/").unwrap();
+        Links::new(&url, secret.repeat(32).parse().unwrap())
+    }
+
+    fn artifact() -> ArtifactId {
+        "0190b6f2-8c3e-7d4a-9f10-3b1f5a2c7e01".parse().unwrap()
+    }
+
+    #[test]
+    fn result_urls_are_stable_and_stand_under_the_public_address() {
+        insta::assert_snapshot!(links("5a").result(artifact(), "text/plain; charset=utf-8"), @"");
+        insta::assert_snapshot!(links("5a").job(JobId::from_uuid(artifact().as_uuid())), @"");
+    }
+
+    #[test]
+    fn a_signature_opens_one_name_under_one_secret() {
+        let url = links("5a").result(artifact(), "image/png");
+        let (file, signature) = url.rsplit_once('/').unwrap().1.split_once("?sig=").unwrap();
+        let name = ResultName::parse(file).unwrap();
+        assert!(links("5a").verify(name, signature));
+        assert!(!links("5b").verify(name, signature));
+        assert!(!links("5a").verify(ResultName { extension: "txt", ..name }, signature));
+        for wrong in ["", "x", &signature[1..], &format!("{signature}A"), "*"] {
+            assert!(!links("5a").verify(name, wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_names_in_the_form_given_out_are_read() {
+        let file = format!("{}.png", artifact());
+        assert_eq!(ResultName::parse(&file).unwrap().to_string(), file);
+        for wrong in [file.to_uppercase(), file.replace('-', ""), format!("{}.exe", artifact()), "x".into()] {
+            assert_eq!(ResultName::parse(&wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What callers are told when a request fails: RFC 9457 problem details.
+//!
+//! Every failure of the service is an [`Error`], its status and code are decided by one `match`, and its
+//! text is written for callers. What went wrong inside is the error's source: it is logged, under the
+//! request's id, and never sent.
+
+mod body;
+
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use darkroom_jobs::{FieldError, Invalid, JobState, Pipeline};
+use darkroom_store::Scope;
+
+pub(crate) use body::render;
+pub use body::{Legacy, Problem, ProblemField};
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// A request that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No key, or one that does not work.
+    #[error("send a working API key as `Authorization: Bearer KEY`")]
+    Unauthorized,
+    /// The key lacks a scope.
+    #[error("this key lacks the scope `{}`", .0.as_str())]
+    MissingScope(Scope),
+    /// The key belongs to no tenant.
+    #[error("operator keys own no jobs: use a tenant's key")]
+    OperatorKey,
+    /// Nothing there, or nothing of the caller's.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// The path is there, the method is not.
+    #[error("this path does not answer to that method")]
+    MethodNotAllowed,
+    /// The body took too long.
+    #[error("the body did not arrive in time")]
+    SlowBody,
+    /// The body, or a part of it, is too large.
+    #[error("{what} is larger than {max_bytes} bytes")]
+    TooLarge {
+        /// What is.
+        what: &'static str,
+        /// What would do.
+        max_bytes: u64,
+    },
+    /// Neither of the two media types of a submission.
+    #[error("send application/json, or multipart/form-data with the parts `job` and `image`")]
+    UnsupportedMediaType,
+    /// A body that cannot be read at all.
+    #[error("{0}")]
+    Malformed(String),
+    /// A header that cannot be used.
+    #[error("{name}: expected {expected}")]
+    Header {
+        /// Which one.
+        name: &'static str,
+        /// What is allowed.
+        expected: &'static str,
+    },
+    /// Fields or query parameters that cannot be used.
+    #[error("{}", count(.0))]
+    Fields(Vec<ProblemField>),
+    /// The catalog has no such model.
+    #[error("{}", unknown_model(.pipeline, .model, .known))]
+    UnknownModel {
+        /// The pipeline asked for.
+        pipeline: Pipeline,
+        /// The name given.
+        model: String,
+        /// The names that would have done.
+        known: Vec<String>,
+    },
+    /// The file is no picture that can be used.
+    #[error(transparent)]
+    Image(#[from] crate::image_header::Unusable),
+    /// The idempotency key stands for another request.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// The idempotency key stands for a job that is deleted.
+    #[error("the job of this Idempotency-Key has been deleted")]
+    Deleted,
+    /// The job cannot be canceled any more.
+    #[error("the job is {0} already")]
+    AlreadyFinal(JobState),
+    /// The job cannot be deleted yet.
+    #[error("the job is {0}: cancel it first")]
+    NotFinal(JobState),
+    /// No byte of the result is in the range asked for.
+    #[error("the result has {size_bytes} bytes")]
+    RangeNotSatisfiable {
+        /// Size of the result.
+        size_bytes: u64,
+    },
+    /// As many uploads run as the service takes at once.
+    #[error("too many uploads at once: try again soon")]
+    Busy,
+    /// Something the service needs does not answer.
+    #[error("the service cannot do this at the moment: try again soon")]
+    Unavailable(#[source] Source),
+    /// A mistake of the service.
+    #[error("something went wrong inside the service")]
+    Internal(#[source] Source),
+}
+
+/// What callers should wait before they repeat a request that failed for now.
+const RETRY_SOON: Duration = Duration::from_secs(2);
+
+impl Error {
+    /// An error with a text as its source.
+    pub(crate) fn internal(source: impl Into<Source>) -> Self {
+        Self::Internal(source.into())
+    }
+
+    /// Status, stable code and title: the one place where they are decided.
+    fn kind(&self) -> (StatusCode, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "No working API key"),
+            Self::MissingScope(_) => (S::FORBIDDEN, "missing_scope", "Not allowed with this key"),
+            Self::OperatorKey => (S::FORBIDDEN, "operator_key", "Not allowed with this key"),
+            Self::NotFound(_) => (S::NOT_FOUND, "not_found", "Not found"),
+            Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
+            Self::SlowBody => (S::REQUEST_TIMEOUT, "slow_body", "Body too slow"),
+            Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
+            Self::UnsupportedMediaType => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
+            }
+            Self::Malformed(_) => (S::BAD_REQUEST, "malformed_body", "Unreadable body"),
+            Self::Header { .. } => (S::BAD_REQUEST, "invalid_header", "Unusable header"),
+            Self::Fields(_) => (S::UNPROCESSABLE_ENTITY, "invalid_request", "Invalid fields"),
+            Self::UnknownModel { .. } => (S::BAD_REQUEST, "unknown_model", "Unknown model"),
+            Self::Image(image) => (S::BAD_REQUEST, image.code(), "Unusable image"),
+            Self::KeyReused => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency_key_reused", "Idempotency key used before")
+            }
+            Self::Deleted => (S::GONE, "job_deleted", "Job deleted"),
+            Self::AlreadyFinal(_) => (S::CONFLICT, "job_already_final", "Job is final already"),
+            Self::NotFinal(_) => (S::CONFLICT, "job_not_final", "Job is not final yet"),
+            Self::RangeNotSatisfiable { .. } => {
+                (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "Range not satisfiable")
+            }
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too busy"),
+            Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable for now"),
+            Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
+        }
+    }
+
+    fn header(&self) -> Option<(HeaderName, HeaderValue)> {
+        match self {
+            Self::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+            Self::Busy | Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_SOON.as_secs().into())),
+            Self::RangeNotSatisfiable { size_bytes } => {
+                HeaderValue::try_from(format!("bytes */{size_bytes}"))
+                    .ok()
+                    .map(|value| (CONTENT_RANGE, value))
+            }
+            _ => None,
+        }
+    }
+
+    fn log(&self) {
+        let source = |source: &Source| causes(source.as_ref());
+        match self {
+            Self::Internal(error) => tracing::error!(error = source(error), "failed inside"),
+            Self::Unavailable(error) => tracing::warn!(error = source(error), "unavailable"),
+            _ => {}
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    /// The body is written by [`render`], which knows the request.
+    fn into_response(self) -> Response {
+        self.log();
+        let problem = Problem::new(&self);
+        let mut response = self.kind().0.into_response();
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response.extensions_mut().insert(problem);
+        response
+    }
+}
+
+impl From<darkroom_store::Error> for Error {
+    fn from(error: darkroom_store::Error) -> Self {
+        if error.is_transient() { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
+    }
+}
+
+impl From<darkroom_blobs::Error> for Error {
+    fn from(error: darkroom_blobs::Error) -> Self {
+        use darkroom_blobs::Error as Blob;
+        match error {
+            Blob::NotFound { .. } => Self::NotFound("result"),
+            // A refusal passes once an operator has corrected the settings: nothing the caller could change.
+            Blob::Unavailable { .. } | Blob::Refused { .. } => Self::Unavailable(error.into()),
+            Blob::InvalidRange { .. } | Blob::TooLarge { .. } => Self::Internal(error.into()),
+        }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        match invalid {
+            Invalid::Fields(fields) => Self::Fields(fields.into_iter().map(ProblemField::from).collect()),
+            Invalid::UnknownModel { pipeline, model, known } => Self::UnknownModel { pipeline, model, known },
+        }
+    }
+}
+
+impl From<FieldError> for ProblemField {
+    fn from(field: FieldError) -> Self {
+        Self { pointer: Some(field.pointer), parameter: None, detail: field.detail, code: field.code.into() }
+    }
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+fn count(fields: &[ProblemField]) -> String {
+    match fields {
+        [field] => format!("{}: {}", field.place(), field.detail),
+        fields => format!("{} fields cannot be used: see `errors`", fields.len()),
+    }
+}
+
+fn unknown_model(pipeline: &Pipeline, model: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("no {pipeline} model is served here");
+    }
+    format!("there is no {pipeline} model `{model}`: expected one of {}", known.join(", "))
+}
