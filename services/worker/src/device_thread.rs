@@ -1,0 +1,153 @@
+//! The one thread that owns a device and its models.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use darkroom_models::{Error, Output, Progress, Run};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::device::{Command, Ran, Trouble, Work};
+use crate::models::{LoadError, Models, Setup};
+use crate::running::{Phase, RunningAttempt};
+
+/// What a device's thread owns, and hands to its successor after a panic.
+pub(crate) struct DeviceThread {
+    pub(crate) setup: Setup,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) restarted: watch::Sender<u64>,
+    /// Canceled when only a new process can help.
+    pub(crate) broken: CancellationToken,
+}
+
+/// Whether this thread can go on after a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    StartAnew,
+}
+
+impl DeviceThread {
+    /// Starts the thread.
+    pub(crate) fn spawn(self) -> std::io::Result<()> {
+        thread::Builder::new().name("device".to_owned()).spawn(move || self.serve()).map(drop)
+    }
+
+    fn serve(mut self) {
+        let mut models = Models::new(self.setup.clone());
+        while let Some(command) = self.commands.blocking_recv() {
+            if self.execute(&mut models, command) == Next::StartAnew {
+                return self.start_anew(models);
+            }
+        }
+    }
+
+    /// After a panic, nothing this thread holds can be trusted: models, thread-local state, device context.
+    fn start_anew(self, models: Models) {
+        tracing::warn!("restarting the device's thread");
+        if catch_unwind(AssertUnwindSafe(|| drop(models))).is_err() {
+            tracing::error!("panicked while dropping models");
+        }
+        self.restarted.send_modify(|count| *count += 1);
+        let broken = self.broken.clone();
+        if let Err(error) = self.spawn() {
+            tracing::error!(%error, "failed to restart the device's thread");
+            broken.cancel();
+        }
+    }
+
+    fn execute(&self, models: &mut Models, command: Command) -> Next {
+        match command {
+            Command::Load(lane, answer) => {
+                let outcome = caught(|| models.ensure(&lane).map_err(Trouble::Load));
+                let next = self.after(&outcome);
+                let _ = answer.send(outcome);
+                next
+            }
+            Command::Run(work, span, answer) => {
+                let _entered = span.entered();
+                let attempt = work.attempt.clone();
+                let outcome = caught(|| run(models, *work));
+                attempt.enter(Phase::Away);
+                let next = self.after(&outcome);
+                let _ = answer.send(outcome);
+                next
+            }
+        }
+    }
+
+    fn after<T>(&self, outcome: &Result<T, Trouble>) -> Next {
+        let on_gpu = self.setup.device.to_string() != "cpu";
+        match outcome {
+            Err(Trouble::Panicked(_)) => Next::StartAnew,
+            // An error of a GPU may stick to its context; fresh models tell whether it does.
+            Err(Trouble::Run(Error::Device(_))) if on_gpu => Next::StartAnew,
+            Err(Trouble::Load(LoadError::Model(Error::Device(error)))) if on_gpu => {
+                tracing::error!(%error, "the device fails to load models");
+                self.broken.cancel();
+                Next::GoOn
+            }
+            _ => Next::GoOn,
+        }
+    }
+}
+
+/// Runs `work`; a panic in it becomes an error.
+fn caught<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Trouble::Panicked(message(&*panic))))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message").to_owned()
+}
+
+fn run(models: &mut Models, work: Work) -> Result<Ran, Trouble> {
+    let Work { lane, request, attempt, outputs } = work;
+    if attempt.why().is_some() {
+        return Err(Trouble::Run(Error::Canceled));
+    }
+    let taken = Instant::now();
+    attempt.enter(Phase::Loading(taken));
+    models.ensure(&lane).map_err(Trouble::Load)?;
+    let started = Instant::now();
+    attempt.enter(Phase::Stepping(started));
+    let mut handover =
+        Handover { attempt: attempt.clone(), outputs, held_up: Duration::ZERO, ready: started };
+    let mut on_progress = |progress| attempt.step(stored(progress));
+    let mut on_output = |output| handover.give(output);
+    let mut run =
+        Run { canceled: attempt.canceled(), on_progress: &mut on_progress, on_output: &mut on_output };
+    models.run(&lane, &request, &mut run).map_err(Trouble::Run)?;
+    Ok(Ran { taken, started, ended: handover.ready, held_up: handover.held_up })
+}
+
+/// Hands results over, and measures how long that holds up the device.
+struct Handover {
+    attempt: Arc<RunningAttempt>,
+    outputs: mpsc::Sender<Output>,
+    held_up: Duration,
+    /// When the latest result was ready.
+    ready: Instant,
+}
+
+impl Handover {
+    fn give(&mut self, output: Output) {
+        self.ready = Instant::now();
+        self.attempt.enter(Phase::HandingOver);
+        // Nobody takes results any more only after the attempt was stopped: the model ends at its next step.
+        let _ = self.outputs.blocking_send(output);
+        let now = Instant::now();
+        self.held_up += now - self.ready;
+        self.attempt.enter(Phase::Stepping(now));
+    }
+}
+
+fn stored(progress: Progress) -> darkroom_store::Progress {
+    let Progress { image, images, step, steps } = progress;
+    darkroom_store::Progress { image, images, step, steps }
+}

@@ -1,0 +1,114 @@
+//! Heartbeats: one loop speaks for all leases of this process, apart from inference.
+
+use std::time::Duration;
+
+use darkroom_store::{Beat, Change, NewWorker, Pulse};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::{self, bounded};
+use crate::measure;
+use crate::running::Stop;
+use crate::worker::Worker;
+
+/// Between two heartbeats; a lease lasts 15 of them.
+const PERIOD: Duration = Duration::from_secs(2);
+
+impl Worker {
+    /// Extends every lease every 2 s, and at once when `news` says that something happened to a job. Goes on
+    /// while the database is away: fencing protects what the leases no longer do.
+    pub(crate) async fn beat(&self, me: &NewWorker, news: &Notify, stop: &CancellationToken) {
+        let mut ticks = interval(PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    // At the same time: a slow answer to one must not delay the other.
+                    tokio::join!(self.extend(), self.show_up(me));
+                }
+                () = news.notified() => self.extend().await,
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn extend(&self) {
+        let attempts = self.running.all();
+        if attempts.is_empty() {
+            return;
+        }
+        let beats: Vec<Beat> = attempts
+            .iter()
+            .map(|attempt| Beat { lease: attempt.lease(), progress: attempt.progress() })
+            .collect();
+        let pulses = match bounded(self.store.heartbeat(&beats)).await {
+            Ok(pulses) => pulses,
+            Err(error) => {
+                measure::heartbeat_failed();
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    leases = beats.len(),
+                    "failed to extend leases"
+                );
+                return;
+            }
+        };
+        for attempt in attempts {
+            match pulses.iter().find(|(lease, _)| *lease == attempt.lease()) {
+                Some((_, Pulse::Ended)) => attempt.stop(Stop::Ended),
+                Some((_, Pulse::Lost)) => attempt.stop(Stop::Lost),
+                Some((_, Pulse::Held)) | None => {}
+            }
+        }
+    }
+
+    async fn show_up(&self, me: &NewWorker) {
+        if let Err(error) = bounded(self.store.worker_seen(me, &self.device.loaded())).await {
+            measure::heartbeat_failed();
+            tracing::debug!(error = &error as &dyn std::error::Error, "failed to report as a worker");
+        }
+    }
+
+    /// Listens for what others do to the jobs that run here, so that a cancellation is heard in milliseconds.
+    pub(crate) async fn listen(&self, news: &Notify, stop: &CancellationToken) {
+        let hear = async {
+            let mut delays = database::delay_iter();
+            loop {
+                let error = match self.hear(news).await {
+                    Heard::Failed(error) => error,
+                    Heard::LostConnection(error) => {
+                        delays = database::delay_iter();
+                        error
+                    }
+                };
+                tracing::debug!(error = &error as &dyn std::error::Error, "not listening to the database");
+                tokio::time::sleep(delays.next().unwrap_or(PERIOD)).await;
+            }
+        };
+        tokio::select! {
+            () = hear => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn hear(&self, news: &Notify) -> Heard {
+        let mut changes = match self.store.changes().await {
+            Ok(changes) => changes,
+            Err(error) => return Heard::Failed(error),
+        };
+        loop {
+            match changes.next().await {
+                Ok(Change::Jobs(jobs)) if self.running.any_of(&jobs) => news.notify_one(),
+                Ok(Change::Unknown) => news.notify_one(),
+                Ok(Change::Jobs(_) | Change::Outbox) => {}
+                Err(error) => return Heard::LostConnection(error),
+            }
+        }
+    }
+}
+
+enum Heard {
+    Failed(darkroom_store::Error),
+    LostConnection(darkroom_store::Error),
+}

@@ -1,0 +1,121 @@
+//! From a leased task to a request for a model: inputs are read, checked and decoded.
+
+use std::io::Cursor;
+
+use bytes::Bytes;
+use darkroom_jobs::{InputImage, Task};
+use darkroom_models::Request;
+use darkroom_store::LeasedJob;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use sha2::{Digest, Sha256};
+
+use crate::worker::Worker;
+
+/// Pictures decoded at a time. One of 64 megapixels takes up to half a gigabyte on its way to RGB.
+pub(crate) const DECODERS: usize = 2;
+/// The largest object read.
+const MAX_BYTES: u64 = 64 << 20;
+/// The longest side decoded.
+const MAX_SIDE: u32 = 16_384;
+/// The most pixels decoded.
+const MAX_PIXELS: u64 = 64_000_000;
+/// The most memory a decoder may take: 64 megapixels of four 16-bit channels.
+const MAX_ALLOC: u64 = MAX_PIXELS * 8;
+
+/// Why an input is not at hand.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InputError {
+    /// The blob store does not give it.
+    #[error(transparent)]
+    Blobs(#[from] darkroom_blobs::Error),
+    /// The object is not the one that was submitted.
+    #[error("the object's digest is not that of the submission")]
+    Changed,
+    /// It cannot be decoded, or is too large; in words for the caller.
+    #[error("{0}")]
+    Unusable(String),
+    /// The decoder's thread ended abnormally.
+    #[error("the decoder failed")]
+    Decoder(#[source] tokio::task::JoinError),
+}
+
+impl Worker {
+    /// The request for a leased task. Reads and decodes the picture it may come with.
+    pub(crate) async fn request(&self, leased: &LeasedJob) -> Result<Request, InputError> {
+        match &leased.task {
+            Task::TextToImage(task) => {
+                Ok(Request::TextToImage { task: task.clone(), done: leased.done.clone() })
+            }
+            Task::ImageToText(task) => {
+                let image = self.picture(&task.image).await?;
+                Ok(Request::ImageToText { image, prompt: task.prompt.clone() })
+            }
+        }
+    }
+
+    async fn picture(&self, input: &InputImage) -> Result<RgbImage, InputError> {
+        let bytes = self.blobs.get(&input.key, MAX_BYTES).await?;
+        let sha256 = input.sha256.clone();
+        // The permit is moved into the thread: a picture whose attempt was given up still takes memory.
+        let permit = self.decoders.clone().acquire_owned().await;
+        let decode = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            if format!("{:x}", HexDigest(Sha256::digest(&bytes).into())) != sha256 {
+                return Err(InputError::Changed);
+            }
+            decode(bytes)
+        });
+        decode.await.map_err(InputError::Decoder)?
+    }
+}
+
+struct HexDigest([u8; 32]);
+
+impl std::fmt::LowerHex for HexDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Decodes a PNG, JPEG, WebP or (first frame of a) GIF, told apart by content, and turns it upright.
+fn decode(bytes: Bytes) -> Result<RgbImage, InputError> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let mut reader = reader.map_err(|error| unusable(&error.into()))?;
+    match reader.format() {
+        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif) => {}
+        _ => return Err(InputError::Unusable("the image is none of PNG, JPEG, WebP and GIF".to_owned())),
+    }
+    reader.limits(limits());
+    let mut decoder = reader.into_decoder().map_err(|error| unusable(&error))?;
+    let (width, height) = decoder.dimensions();
+    let pixels = u64::from(width) * u64::from(height);
+    // Before a pixel is decoded: not every decoder keeps to the limits itself.
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
+        return Err(InputError::Unusable(format!(
+            "the image has {width} x {height} pixels, expected sides of at most {MAX_SIDE} and at most {MAX_PIXELS} pixels"
+        )));
+    }
+    // A picture with an unreadable tag is shown as it lies.
+    let orientation = decoder.orientation().unwrap_or(image::metadata::Orientation::NoTransforms);
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| unusable(&error))?;
+    image.apply_orientation(orientation);
+    Ok(image.into_rgb8())
+}
+
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_ALLOC);
+    limits
+}
+
+fn unusable(error: &ImageError) -> InputError {
+    InputError::Unusable(match error {
+        ImageError::Limits(_) => "the image is too large".to_owned(),
+        error => format!("the image cannot be decoded: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! The worker: leases attempts, runs them on a device, stores what they make and settles them.
+//!
+//! A process has one device and a few slots. A slot is woken by a ticket or by its own probe, leases the best
+//! job of every lane the worker serves, carries the attempt through (fetch, inference, encode, upload,
+//! settle) and leases again before it waits. One operating system thread owns the device; one loop of
+//! heartbeats speaks for all leases, apart from inference.
+//!
+//! Invariants: every write names its lease, so a worker whose lease is gone changes nothing; a ticket is
+//! acknowledged only after its attempt is settled, and never matters; no transaction is open during
+//! inference or traffic with the blob store; a device that hangs keeps no lease.
+//!
+//! | to change … | look in |
+//! | --- | --- |
+//! | settings and the served part of the catalog | `config`, `served` |
+//! | when a job is leased | `slots`, `wake`, `leasing`, `lanes` |
+//! | what happens during an attempt | `attempt`, `stages`, `inputs`, `outputs`, `png` |
+//! | when an attempt is stopped | `running`, `heartbeat`, `watchdog` |
+//! | what becomes of it | `failure`, `settling` |
+//! | the device and its models | `device`, `device_thread`, `models`, `model_cache`, `warmup` |
+
+mod attempt;
+mod chance;
+mod config;
+mod database;
+mod device;
+mod device_thread;
+mod failure;
+mod heartbeat;
+mod inputs;
+mod lanes;
+mod leasing;
+mod measure;
+mod memory;
+mod model_cache;
+mod models;
+mod outputs;
+mod png;
+mod running;
+mod served;
+mod service;
+mod settling;
+mod slots;
+mod stages;
+mod wake;
+mod warmup;
+mod watchdog;
+mod worker;
+
+pub use config::{DeviceChoice, LaneFilter, Settings, WorkerConfig};
+pub use service::run;

@@ -1,0 +1,187 @@
+//! The models of one device: loaded on demand, evicted when room is needed.
+
+use std::sync::Arc;
+
+use darkroom_jobs::Lane;
+use darkroom_models::{
+    Device, Error, FakeOptions, LoadOptions, Model, Request, Run, fake, load, weights_bytes,
+};
+use tokio::sync::watch;
+
+use crate::measure;
+use crate::model_cache::{Loaded, ModelCache, NoRoom};
+use crate::served::{Served, ServedModel, Weights};
+
+/// Why a model is not loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// It cannot be read, or the device refuses it.
+    #[error(transparent)]
+    Model(#[from] Error),
+    /// It does not fit into the budget beside the warm models.
+    #[error("{needed_bytes} bytes of weights are more than the {free_bytes} bytes beside the warm models")]
+    TooLarge {
+        /// What it needs.
+        needed_bytes: u64,
+        /// What it could have.
+        free_bytes: u64,
+    },
+    /// No model of the catalog has this lane.
+    #[error("no model is served in this lane")]
+    NotServed,
+}
+
+/// What [`Models`] is made from.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) served: Arc<Served>,
+    pub(crate) device: Device,
+    pub(crate) budget_bytes: u64,
+    /// Hears which lanes' models are loaded.
+    pub(crate) loaded: watch::Sender<Vec<Lane>>,
+}
+
+/// The models of one device. Belongs to the device's thread.
+pub(crate) struct Models {
+    setup: Setup,
+    cache: ModelCache,
+}
+
+impl Models {
+    /// None loaded.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let cache = ModelCache::new(setup.budget_bytes);
+        let models = Self { setup, cache };
+        models.publish();
+        models
+    }
+
+    /// Loads the lane's model unless it is loaded, evicting others where room is needed. Takes seconds.
+    pub(crate) fn ensure(&mut self, lane: &Lane) -> Result<(), LoadError> {
+        if self.cache.contains(lane) {
+            return Ok(());
+        }
+        let served = self.setup.served.clone();
+        let served = served.of(lane).ok_or(LoadError::NotServed)?;
+        let outcome = self.load(served);
+        measure::model_load(lane, &outcome);
+        self.publish();
+        outcome
+    }
+
+    /// Runs a request on the lane's model, which must be loaded.
+    pub(crate) fn run(&mut self, lane: &Lane, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {
+        let model =
+            self.cache.get(lane).ok_or_else(|| Error::Unsupported("the model is not loaded".into()))?;
+        let outcome = model.run(request, run);
+        if matches!(outcome, Err(Error::OutOfMemory(_))) {
+            self.release();
+        }
+        outcome
+    }
+
+    /// Frees what may be freed.
+    fn release(&mut self) {
+        while let Some(evicted) = self.cache.evict_one() {
+            measure::model_eviction(&evicted);
+        }
+        self.publish();
+    }
+
+    fn load(&mut self, served: &ServedModel) -> Result<(), LoadError> {
+        let needed_bytes = match served.memory_bytes {
+            Some(bytes) => bytes,
+            None => self.weights_bytes(served)?,
+        };
+        let evicted = self
+            .cache
+            .make_room(needed_bytes)
+            .map_err(|NoRoom { free_bytes }| LoadError::TooLarge { needed_bytes, free_bytes })?;
+        evicted.iter().for_each(measure::model_eviction);
+        let model = loop {
+            match self.read(served) {
+                // The budget was too generous, or there is none: make room by trying.
+                Err(Error::OutOfMemory(error)) => match self.cache.evict_one() {
+                    Some(evicted) => measure::model_eviction(&evicted),
+                    None => return Err(Error::OutOfMemory(error).into()),
+                },
+                other => break other?,
+            }
+        };
+        let bytes = served.memory_bytes.unwrap_or_else(|| model.memory_bytes());
+        self.cache.insert(Loaded { lane: served.lane.clone(), model, bytes, warm: served.warm });
+        Ok(())
+    }
+
+    fn weights_bytes(&self, served: &ServedModel) -> Result<u64, Error> {
+        match &served.weights {
+            Weights::Fake(_) => Ok(0),
+            Weights::Folder(folder) => {
+                weights_bytes(folder, served.lane.pipeline(), &self.setup.device, &options(served))
+            }
+        }
+    }
+
+    fn read(&self, served: &ServedModel) -> Result<Box<dyn Model>, Error> {
+        match &served.weights {
+            Weights::Fake(step_time) => {
+                Ok(fake(FakeOptions { step_time: *step_time, ..FakeOptions::default() }))
+            }
+            Weights::Folder(folder) => {
+                load(folder, served.lane.pipeline(), &self.setup.device, &options(served))
+            }
+        }
+    }
+
+    fn publish(&self) {
+        self.setup.loaded.send_replace(self.cache.lanes());
+    }
+}
+
+fn options(served: &ServedModel) -> LoadOptions {
+    LoadOptions { dtype: served.dtype }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn models(budget_bytes: u64, names: &[(&str, u64)]) -> (Models, watch::Receiver<Vec<Lane>>) {
+        let model = |(name, bytes): &(&str, u64)| ServedModel {
+            lane: lane(name),
+            warm: name.starts_with("warm"),
+            weights: Weights::Fake(Duration::ZERO),
+            dtype: None,
+            memory_bytes: Some(*bytes),
+            timeout: Duration::from_secs(1),
+        };
+        let served = Arc::new(Served::of_models(names.iter().map(model).collect()));
+        let (loaded, lanes) = watch::channel(Vec::new());
+        let setup = Setup { served, device: Device::cpu(), budget_bytes, loaded };
+        (Models::new(setup), lanes)
+    }
+
+    fn lane(name: &str) -> Lane {
+        format!("text-to-image:{name}").parse().unwrap()
+    }
+
+    #[test]
+    fn loaded_lanes_are_published() {
+        let (mut models, lanes) = models(20, &[("warm", 10), ("b", 10), ("c", 10)]);
+        for name in ["warm", "b", "c"] {
+            models.ensure(&lane(name)).unwrap();
+        }
+        assert_eq!(*lanes.borrow(), [lane("c"), lane("warm")]);
+    }
+
+    #[test]
+    fn what_is_too_large_or_not_served_is_an_error() {
+        let (mut models, _lanes) = models(20, &[("warm", 15), ("b", 10)]);
+        models.ensure(&lane("warm")).unwrap();
+        let error = models.ensure(&lane("b")).unwrap_err();
+        assert!(matches!(error, LoadError::TooLarge { needed_bytes: 10, free_bytes: 5 }), "{error}");
+        assert!(matches!(models.ensure(&lane("x")), Err(LoadError::NotServed)));
+    }
+}

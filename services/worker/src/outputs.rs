@@ -1,0 +1,126 @@
+//! Results on their way out: encoded, stored, recorded, one after another, while the next is being made.
+
+use std::time::Duration;
+
+use backon::Retryable;
+use bytes::Bytes;
+use darkroom_blobs::{Stored, artifact_key};
+use darkroom_jobs::{ArtifactId, Task};
+use darkroom_models::Output;
+use darkroom_store::{LeasedJob, NewArtifact, Recorded};
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::database::{self, bounded};
+use crate::failure::Cause;
+use crate::png;
+use crate::stages::{Stage, Stages};
+use crate::worker::Worker;
+
+/// Results that may wait beside the one that is being stored; then the device waits.
+pub(crate) const WAITING: usize = 1;
+/// How long to try to record a result while the database is away.
+const RECORD_BOUND: Duration = Duration::from_secs(60);
+
+/// A result as it will be stored.
+struct Encoded {
+    index: u32,
+    body: Bytes,
+    content_type: &'static str,
+    extension: &'static str,
+    size: Option<(u32, u32)>,
+    seed: Option<u64>,
+    nsfw: bool,
+    text: Option<String>,
+}
+
+/// The way out for the results of one attempt.
+pub(crate) struct Results<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) leased: &'a LeasedJob,
+    pub(crate) stages: &'a Stages,
+}
+
+impl Results<'_> {
+    /// Stores results until the device has no more of them.
+    pub(crate) async fn store_all(&self, mut outputs: mpsc::Receiver<Output>) -> Result<(), Cause> {
+        while let Some(output) = outputs.recv().await {
+            let encoded = self.stages.time(Stage::Encode, self.encode(output)).await?;
+            self.stages.time(Stage::Upload, self.store(encoded)).await?;
+        }
+        Ok(())
+    }
+
+    async fn encode(&self, output: Output) -> Result<Encoded, Cause> {
+        let text = match (&self.leased.task, &output) {
+            (Task::TextToImage(task), Output::Image { seed, .. }) => {
+                png::parameters(task, *seed, self.leased.lane.model())
+            }
+            _ => String::new(),
+        };
+        let encode = tokio::task::spawn_blocking(move || encode(output, &text));
+        encode.await.map_err(|error| Cause::Encode(error.into()))?
+    }
+
+    async fn store(&self, encoded: Encoded) -> Result<(), Cause> {
+        let lease = &self.leased.lease;
+        let key = artifact_key(lease.job, lease.attempt, encoded.index, encoded.extension);
+        let stored = self.worker.blobs.put(&key, encoded.body.clone(), encoded.content_type).await;
+        self.record(encoded.artifact(key, stored.map_err(Cause::Upload)?)).await
+    }
+
+    async fn record(&self, artifact: NewArtifact) -> Result<(), Cause> {
+        let record = (|| bounded(self.worker.store.record_artifact(&self.leased.lease, &artifact)))
+            .retry(database::delays())
+            .when(database::Error::is_transient);
+        let recorded = tokio::time::timeout(RECORD_BOUND, record).await;
+        match recorded.unwrap_or(Err(database::Error::TimedOut)).map_err(Cause::Record)? {
+            Recorded::Stored => Ok(()),
+            // The object stays behind under this attempt's own key; the sweeper finds it.
+            Recorded::LeaseGone => Err(Cause::LeaseGone),
+        }
+    }
+}
+
+impl Encoded {
+    fn artifact(self, key: String, stored: Stored) -> NewArtifact {
+        NewArtifact {
+            id: ArtifactId::from_uuid(Uuid::now_v7()),
+            index: self.index,
+            key,
+            content_type: self.content_type.to_owned(),
+            size_bytes: stored.size_bytes,
+            sha256: stored.sha256,
+            width: self.size.map(|(width, _)| width),
+            height: self.size.map(|(_, height)| height),
+            seed: self.seed,
+            nsfw: self.nsfw,
+            text: self.text,
+        }
+    }
+}
+
+fn encode(output: Output, parameters: &str) -> Result<Encoded, Cause> {
+    match output {
+        Output::Image { index, seed, image, nsfw } => Ok(Encoded {
+            index,
+            body: png::encode(&image, parameters).map_err(|error| Cause::Encode(error.into()))?.into(),
+            content_type: "image/png",
+            extension: "png",
+            size: Some(image.dimensions()),
+            seed: Some(seed),
+            nsfw,
+            text: None,
+        }),
+        Output::Text(text) => Ok(Encoded {
+            index: 0,
+            body: text.clone().into(),
+            content_type: "text/plain; charset=utf-8",
+            extension: "txt",
+            size: None,
+            seed: None,
+            nsfw: false,
+            text: Some(text),
+        }),
+    }
+}

@@ -1,0 +1,74 @@
+//! What every part of the worker shares.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use darkroom_blobs::Blobs;
+use darkroom_jobs::WorkerId;
+use darkroom_ops::Shutdown;
+use darkroom_store::Store;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::chance::Chance;
+use crate::device::Device;
+use crate::inputs;
+use crate::lanes::Lanes;
+use crate::running::Running;
+use crate::served::Served;
+
+/// A worker process.
+pub(crate) struct Worker {
+    /// This run of the process.
+    pub(crate) id: WorkerId,
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) served: Arc<Served>,
+    pub(crate) device: Device,
+    pub(crate) lanes: Lanes,
+    pub(crate) running: Running,
+    pub(crate) chance: Chance,
+    /// Bounds the pictures that are decoded at a time, and so their memory.
+    pub(crate) decoders: Arc<Semaphore>,
+    /// No step for this long is a hang.
+    pub(crate) stall: Duration,
+    /// Requests to stop.
+    pub(crate) shutdown: Shutdown,
+    /// Canceled when what runs has to be given back now.
+    pub(crate) giving_back: CancellationToken,
+    /// Canceled when the device hangs: the process must end.
+    pub(crate) hung: CancellationToken,
+}
+
+/// The outside of a worker.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) blobs: Blobs,
+    pub(crate) served: Arc<Served>,
+    pub(crate) device: Device,
+    pub(crate) stall: Duration,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl Worker {
+    /// A worker with nothing running.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { store, blobs, served, device, stall, shutdown } = parts;
+        let chance = Chance::from_os();
+        Self {
+            id: WorkerId::from_uuid(chance.uuid()),
+            lanes: Lanes::new(served.lanes()),
+            running: Running::default(),
+            decoders: Arc::new(Semaphore::new(inputs::DECODERS)),
+            giving_back: shutdown.hard.child_token(),
+            hung: CancellationToken::new(),
+            store,
+            blobs,
+            served,
+            device,
+            chance,
+            stall,
+            shutdown,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The worker against real servers: Postgres, RabbitMQ and S3, with the fake model in place of inference.
+//!
+//! Each test has its own database, so no worker sees another test's jobs. Queues are shared, and a ticket may
+//! wake a worker of another test for nothing, which is what tickets may do.
+
+mod failures;
+mod harness;
+mod stopping;
+mod success;
