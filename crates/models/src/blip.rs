@@ -55,9 +55,12 @@ impl Blip {
         let tokenizer = BertTokenizer::load(&folder)?;
         let file = WeightsFile::open(folder.weights(WEIGHTS)?)?;
         let weights = file.root(device.candle(), dtype);
+        let vision = VisionModel::load(&config.vision, &weights.pp("vision_model"))?;
+        let text = TextDecoder::load(&config.text, &weights.pp("text_decoder"))?;
+        file.warn_unread(|name| name != text::UNREAD);
         Ok(Self {
-            vision: VisionModel::load(&config.vision, &weights.pp("vision_model"))?,
-            text: TextDecoder::load(&config.text, &weights.pp("text_decoder"))?,
+            vision,
+            text,
             config,
             preprocessor,
             tokenizer,

@@ -33,6 +33,14 @@ fn unit(bits: u64) -> f64 {
 mod tests {
     use super::*;
 
+    /// Stored pictures are promised to be reproducible: a change of these bits is a change of every picture.
+    #[test]
+    fn noise_has_the_same_bits_everywhere_and_for_ever() {
+        let bits = |seed| normal(seed, 3).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert_eq!(bits(0), [1_060_248_470, 1_066_052_370, 1_034_309_015]);
+        assert_eq!(bits((1 << 53) - 1), [1_038_954_704, 3_210_503_995, 3_213_246_073]);
+    }
+
     #[test]
     fn noise_is_standard_normal() {
         let values = normal(7, 100_000);

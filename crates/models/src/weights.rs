@@ -1,6 +1,7 @@
 //! Memory-mapped safetensors, checked tensor by tensor.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -15,6 +16,8 @@ pub(crate) struct WeightsFile {
     tensors: MmapedSafetensors,
     /// Bytes of the tensors read so far, in the dtype they were read to.
     bytes: Cell<u64>,
+    /// Names of the tensors read so far.
+    read: RefCell<HashSet<String>>,
 }
 
 impl WeightsFile {
@@ -25,7 +28,7 @@ impl WeightsFile {
         // which writes a file under another name, renames it when it is whole, and never touches it again.
         let mapped = unsafe { MmapedSafetensors::new(&path) };
         match mapped {
-            Ok(tensors) => Ok(Self { path, tensors, bytes: Cell::new(0) }),
+            Ok(tensors) => Ok(Self { path, tensors, bytes: Cell::default(), read: RefCell::default() }),
             Err(error) => Err(unreadable(path, error)),
         }
     }
@@ -38,6 +41,22 @@ impl WeightsFile {
     /// Bytes of the tensors read so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.get()
+    }
+
+    /// Says in the log which floating point tensors that `wanted` accepts were not read: a configuration that
+    /// does not belong to the weights loads without an error when it describes less than there is.
+    pub(crate) fn warn_unread(&self, wanted: impl Fn(&str) -> bool) {
+        let read = self.read.borrow();
+        let mut unread = Vec::new();
+        for (name, view) in self.tensors.tensors() {
+            if is_float(view.dtype().try_into()) && wanted(&name) && !read.contains(&name) {
+                unread.push(name);
+            }
+        }
+        if let Some(example) = unread.first() {
+            let (file, count) = (self.path.display(), unread.len());
+            tracing::warn!(%file, count, example, "the configuration leaves tensors of the weights unused");
+        }
     }
 
     /// Bytes that all floating point tensors whose names `wanted` accepts would take in `dtype`.
@@ -126,6 +145,7 @@ impl Weights<'_> {
         let tensor = view.load(&self.device)?.to_dtype(self.dtype)?;
         let bytes = (tensor.elem_count() * self.dtype.size_in_bytes()) as u64;
         self.file.bytes.set(self.file.bytes.get() + bytes);
+        self.file.read.borrow_mut().insert(name);
         Ok(tensor)
     }
 

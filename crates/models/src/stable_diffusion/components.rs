@@ -98,6 +98,9 @@ pub(super) fn load(path: &Path, device: &Device, options: &LoadOptions) -> Resul
     let text_encoder = ClipTextModel::load(&configs.text_encoder, &text.root(on, dtype))?;
     let unet = Unet::load(&configs.unet, &files.unet.root(on, dtype))?;
     let vae = VaeDecoder::load(&configs.vae, &files.vae.root(on, VAE_DTYPE))?;
+    files.text_encoder.warn_unread(|_| true);
+    files.unet.warn_unread(|_| true);
+    files.vae.warn_unread(VaeConfig::is_decoder);
     let model = StableDiffusion {
         tokenizer,
         text_encoder,

@@ -15,7 +15,10 @@ use crate::weights::Weights;
 
 const CONFIG: &str = "config.json";
 
-/// Every normalisation of the VAE.
+/// Blocks beyond which a latent would be wider than any picture.
+const MAX_BLOCKS: usize = 12;
+
+/// Epsilon of every normalisation of the VAE.
 const EPS: f64 = 1e-6;
 
 /// `vae/config.json`.
@@ -46,8 +49,8 @@ impl VaeConfig {
     pub(super) fn load(folder: &Folder) -> Result<Self, Error> {
         let config: Self = folder.json(CONFIG)?;
         let blocks = config.block_out_channels.len();
-        if blocks == 0 || config.up_block_types.len() != blocks {
-            return Err(folder.invalid(CONFIG, "up_block_types and block_out_channels differ in length"));
+        if !(1..=MAX_BLOCKS).contains(&blocks) || config.up_block_types.len() != blocks {
+            return Err(folder.invalid(CONFIG, "block_out_channels and up_block_types do not fit each other"));
         }
         let groups = config.norm_num_groups;
         if groups == 0 || config.block_out_channels.iter().any(|channels| !channels.is_multiple_of(groups)) {

@@ -1,6 +1,8 @@
 //! BLIP against `models/reference/captions.json` and `caption-N.safetensors`: transformers 5 with the same
 //! weights, in f32.
 
+use std::path::Path;
+
 use darkroom_models::{Error, Output, Request};
 use image::RgbImage;
 
@@ -42,6 +44,18 @@ fn pixel_values_agree_with_the_reference() {
         println!("caption {number}: pixel values differ by {difference:e}");
         assert!(difference <= 1e-6, "caption {number}: {difference}");
     }
+}
+
+/// `data/resized.png` is PIL 13's `Image.resize((128, 128), BICUBIC)` of a picture of 200 × 120.
+#[test]
+fn pictures_are_resized_as_pil_does_to_one_level() {
+    let model = shapes_blip();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/resized.png");
+    let expected = model.pixel_values(&image::open(path).unwrap().into_rgb8()).unwrap();
+    let found = model.pixel_values(&recorded_image("caption-6.png")).unwrap();
+    let levels = largest_difference(&found, &expected) * 127.5;
+    println!("resized picture differs by {levels:.2} of 255 levels");
+    assert!(levels < 1.01, "{levels} levels");
 }
 
 #[test]

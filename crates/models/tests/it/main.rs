@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
 mod blip;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod fake;
 mod loading;
 mod schedulers;

@@ -8,18 +8,18 @@ use darkroom_models::Conditioning;
 use crate::support::{largest_difference, psnr, recorded, recorded_json, shapes_sd, task};
 
 /// A recorded case: what was asked for, and the tensors at each stage.
-struct Case {
-    number: usize,
-    task: TextToImage,
-    noise: Tensor,
+pub(crate) struct Case {
+    pub(crate) number: usize,
+    pub(crate) task: TextToImage,
+    pub(crate) noise: Tensor,
     first: Tensor,
     latents: Tensor,
-    image: Tensor,
+    pub(crate) image: Tensor,
     ids: Vec<u32>,
     hidden: Tensor,
 }
 
-fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let tensors = recorded("sd.safetensors");
     let cases = recorded_json("sd.json");
     let case = |(number, case): (usize, &serde_json::Value)| {
