@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use darkroom_jobs::Lane;
 use darkroom_models::{Error, Output, Progress, Run};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -63,7 +64,7 @@ impl DeviceThread {
     fn execute(&self, models: &mut Models, command: Command) -> Next {
         match command {
             Command::Load(lane, answer) => {
-                let outcome = caught(|| models.ensure(&lane).map_err(Trouble::Load));
+                let outcome = load(models, &lane);
                 let next = self.after(&outcome);
                 let _ = answer.send(outcome);
                 next
@@ -71,7 +72,8 @@ impl DeviceThread {
             Command::Run(work, span, answer) => {
                 let _entered = span.entered();
                 let attempt = work.attempt.clone();
-                let outcome = caught(|| run(models, *work));
+                let outcome =
+                    caught(|| run(models, *work)).unwrap_or_else(|panic| Err(Trouble::Panicked(panic)));
                 attempt.enter(Phase::Away);
                 let next = self.after(&outcome);
                 let _ = answer.send(outcome);
@@ -83,7 +85,7 @@ impl DeviceThread {
     fn after<T>(&self, outcome: &Result<T, Trouble>) -> Next {
         let on_gpu = self.setup.device.to_string() != "cpu";
         match outcome {
-            Err(Trouble::Panicked(_)) => Next::StartAnew,
+            Err(Trouble::Panicked(_) | Trouble::Load(LoadError::Panicked(_))) => Next::StartAnew,
             // An error of a GPU may stick to its context; fresh models tell whether it does.
             Err(Trouble::Run(Error::Device(_))) if on_gpu => Next::StartAnew,
             Err(Trouble::Load(LoadError::Model(Error::Device(error)))) if on_gpu => {
@@ -96,9 +98,15 @@ impl DeviceThread {
     }
 }
 
-/// Runs `work`; a panic in it becomes an error.
-fn caught<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Trouble> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(Trouble::Panicked(message(&*panic))))
+/// Runs `work`; a panic in it becomes an error with its message.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic))
+}
+
+/// A panic of its own kind: unlike one in a run, it is no fault of the job.
+fn load(models: &mut Models, lane: &Lane) -> Result<(), Trouble> {
+    let outcome = caught(|| models.ensure(lane)).unwrap_or_else(|panic| Err(LoadError::Panicked(panic)));
+    outcome.map_err(Trouble::Load)
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
@@ -113,7 +121,7 @@ fn run(models: &mut Models, work: Work) -> Result<Ran, Trouble> {
     }
     let taken = Instant::now();
     attempt.enter(Phase::Loading(taken));
-    models.ensure(&lane).map_err(Trouble::Load)?;
+    load(models, &lane)?;
     let started = Instant::now();
     attempt.enter(Phase::Stepping(started));
     let mut handover =

@@ -26,6 +26,9 @@ pub(crate) enum LoadError {
         /// What it could have.
         free_bytes: u64,
     },
+    /// Loading it panicked.
+    #[error("panicked while loading: {0}")]
+    Panicked(String),
     /// No model of the catalog has this lane.
     #[error("no model is served in this lane")]
     NotServed,

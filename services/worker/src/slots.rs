@@ -6,17 +6,13 @@ use darkroom_queue::Ticket;
 
 use crate::attempt;
 use crate::measure;
-use crate::wake::{Wake, Woken};
+use crate::wake::Wake;
 use crate::worker::Worker;
 
 /// Runs one slot until the worker is stopping and the slot's attempt has ended.
 pub(crate) async fn run(worker: Arc<Worker>, wake: Arc<Wake>) {
     while let Some(woken) = wake.next(&worker.chance).await {
-        let ticket = match woken {
-            Woken::Ticket(ticket) => Some(ticket),
-            Woken::Probe => None,
-        };
-        drain(&worker, &wake, ticket).await;
+        drain(&worker, &wake, woken.ticket).await;
     }
 }
 

@@ -19,13 +19,12 @@ pub(crate) struct Wake {
     stop: CancellationToken,
 }
 
-/// Why a slot woke.
+/// A slot woke.
 #[derive(Debug)]
-pub(crate) enum Woken {
-    /// A ticket came.
-    Ticket(Ticket),
-    /// It is time to look, or another slot has just found work and there may be more.
-    Probe,
+pub(crate) struct Woken {
+    /// The ticket that woke it. Without one it is time to look, or another slot has just found work and there
+    /// may be more.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Wake {
@@ -41,9 +40,9 @@ impl Wake {
             tickets = self.tickets.lock() => tickets,
         };
         tokio::select! {
-            ticket = tickets.recv() => ticket.map(Woken::Ticket),
-            () = self.more.notified() => Some(Woken::Probe),
-            () = tokio::time::sleep(chance.around(PROBE_PERIOD)) => Some(Woken::Probe),
+            ticket = tickets.recv() => ticket.map(|ticket| Woken { ticket: Some(ticket) }),
+            () = self.more.notified() => Some(Woken { ticket: None }),
+            () = tokio::time::sleep(chance.around(PROBE_PERIOD)) => Some(Woken { ticket: None }),
         }
     }
 

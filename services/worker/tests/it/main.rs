@@ -3,6 +3,8 @@
 //! Each test has its own database, so no worker sees another test's jobs. Queues are shared, and a ticket may
 //! wake a worker of another test for nothing, which is what tickets may do.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
+
 mod failures;
 mod harness;
 mod stopping;
