@@ -70,14 +70,14 @@ pub(crate) fn marked(marker: &str) -> Vec<ProcessId> {
         .collect()
 }
 
-/// Ends `processes`: `gentle` first, SIGKILL for what is left after `grace`.
-pub(crate) fn end(processes: &[ProcessId], gentle: Signal, grace: Duration) -> Result<()> {
-    for (signal, patience) in [(gentle, grace), (Signal::KILL, Duration::from_secs(5))] {
-        for process in processes {
-            process.signal(signal)?;
+/// Ends `processes`: each by its own signal first, what is left after `grace` by SIGKILL.
+pub(crate) fn end(processes: &[(ProcessId, Signal)], grace: Duration) -> Result<()> {
+    for (last, patience) in [(None, grace), (Some(Signal::KILL), Duration::from_secs(5))] {
+        for (process, gentle) in processes {
+            process.signal(last.unwrap_or(*gentle))?;
         }
         let started = Instant::now();
-        while processes.iter().any(|process| process.is_alive()) && started.elapsed() < patience {
+        while processes.iter().any(|(process, _)| process.is_alive()) && started.elapsed() < patience {
             progress::pause(Duration::from_millis(20));
         }
     }
@@ -169,7 +169,7 @@ mod tests {
         other.signal(Signal::KILL).unwrap();
         assert!(found[0].is_alive());
 
-        end(&found, Signal::TERM, Duration::from_secs(5)).unwrap();
+        end(&[(found[0], Signal::TERM)], Duration::from_secs(10)).unwrap();
         assert!(!found[0].is_alive());
         child.wait().unwrap();
     }

@@ -1,6 +1,15 @@
 //! The subcommands.
 
+mod checks;
+mod demo;
+mod down;
+mod env;
+mod logs;
+mod sqlx;
 mod stack;
+mod status;
+mod test;
+mod up;
 
 use std::path::PathBuf;
 
@@ -20,6 +29,25 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts the stack in .stack/ and the services on it
+    Up(up::Arguments),
+    /// Stops all that `up` started
+    Down(down::Arguments),
+    /// Shows what runs, where, and since how many restarts
+    Status,
+    /// Prints the end of the logs
+    Logs(logs::Arguments),
+    /// Prints shell exports: eval "$(cargo xtask env)"
+    Env,
+    /// Does `up`, makes a picture from a prompt and a caption from that picture
+    Demo,
+    /// Runs every check and every test on a stack of its own
+    Test(test::Arguments),
+    /// Does what `test` does, with plain output
+    Ci,
+    /// Keeps the committed query data of crates/store in step with its queries
+    #[command(subcommand)]
+    Sqlx(sqlx::Command),
     /// Stacks of infrastructure alone, in any folder: for tests that break things
     #[command(subcommand, hide = true)]
     Stack(stack::Command),
@@ -36,6 +64,15 @@ enum Command {
 /// Runs the subcommand that was asked for.
 pub(crate) fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
     match arguments.command {
+        Command::Up(arguments) => up::run(&arguments, interrupt),
+        Command::Down(arguments) => down::run(&arguments, interrupt),
+        Command::Status => status::run(),
+        Command::Logs(arguments) => logs::run(&arguments, interrupt),
+        Command::Env => env::run(),
+        Command::Demo => demo::run(interrupt),
+        Command::Test(arguments) => test::run(&arguments, test::Output::Lively, interrupt),
+        Command::Ci => test::run(&test::Arguments::default(), test::Output::Plain, interrupt),
+        Command::Sqlx(command) => sqlx::run(command, interrupt),
         Command::Stack(command) => stack::run(command, interrupt),
         Command::Supervise { dir, owner } => supervisor::run(&dir, owner, interrupt),
     }

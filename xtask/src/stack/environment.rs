@@ -19,7 +19,10 @@ pub(crate) fn test_connections(state: &State) -> Vec<(String, String)> {
 
 /// What a person at a shell uses.
 pub(crate) fn exports(state: &State) -> Vec<(String, String)> {
-    let mut all = vec![("DARKROOM_URL".to_owned(), api_url(state))];
+    let mut all = Vec::new();
+    if state.ports.contains_key(&Port::Api) {
+        all.push(("DARKROOM_URL".to_owned(), api_url(state)));
+    }
     all.extend(state.api_key.clone().map(|key| ("DARKROOM_API_KEY".to_owned(), key)));
     all.extend(connections(state));
     all

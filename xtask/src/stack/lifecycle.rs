@@ -4,10 +4,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use clap::ValueEnum as _;
 use rustix::process::Signal;
 
 use super::{Component, Stack, files, postgres, services};
 use crate::interrupt::Interrupt;
+use crate::process;
 use crate::programs::apt::{self, Package};
 use crate::programs::weed;
 use crate::progress::Step;
@@ -116,12 +118,16 @@ pub(crate) fn shut_down(stack: &Stack) -> Result<bool> {
         step.wait(limit, &Interrupt::default(), || Ok((!is_supervised(stack)?).then_some(())))?;
         step.done("stopped all");
     }
-    let id = stack.state()?.id;
-    if !crate::process::marked(&id).is_empty() {
+    if has_left_overs(stack)? {
         ran = true;
-        supervisor::sweep(stack, &id)?;
+        supervisor::sweep(stack, Component::value_variants())?;
     }
     Ok(ran)
+}
+
+/// True while processes of this stack run, supervised or not.
+pub(crate) fn has_left_overs(stack: &Stack) -> Result<bool> {
+    Ok(!process::marked(&stack.state()?.id).is_empty())
 }
 
 /// True while a supervisor runs this stack.

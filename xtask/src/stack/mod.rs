@@ -64,6 +64,12 @@ impl Stack {
         stack.state_file().exists().then_some(stack)
     }
 
+    /// The stacks in the folders right inside `dir`.
+    pub(crate) fn nested(dir: &Path) -> Vec<Self> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.filter_map(|entry| Self::find(&entry.path())).collect()
+    }
+
     /// The stack's folder, absolute.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
@@ -86,7 +92,12 @@ impl Stack {
 
     /// Keeps other commands from changing this stack for as long as the lock is held.
     pub(crate) fn lock_commands(&self, interrupt: &Interrupt) -> Result<Lock> {
-        Lock::take(&self.dir.join("command.lock"), Duration::from_secs(900), interrupt)
+        Lock::take(&self.command_lock(), Duration::from_secs(900), interrupt)
+    }
+
+    /// The lock that a command holds.
+    pub(crate) fn command_lock(&self) -> PathBuf {
+        self.dir.join("command.lock")
     }
 
     /// The lock that a running supervisor holds.
@@ -119,14 +130,27 @@ impl Stack {
         self.dir.join("data").join(component.name())
     }
 
-    /// Deletes the stack. Nothing of it may run.
+    /// Deletes the stack, and spares other stacks in its folder. Nothing of it may run.
     pub(crate) fn delete(&self) -> Result<()> {
         if let Ok(state) = self.state()
             && !state.postgres_dir.starts_with(&self.dir)
         {
             files::remove_dir(&state.postgres_dir)?;
         }
-        files::remove_dir(&self.dir)
+        let others = Self::nested(&self.dir);
+        let entries = std::fs::read_dir(&self.dir)?;
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if others.iter().any(|other| other.dir == path) {
+                continue;
+            }
+            if path.is_dir() {
+                files::remove_dir(&path)?;
+            } else {
+                std::fs::remove_file(&path)
+                    .with_context(|| format!("failed to delete {}", path.display()))?;
+            }
+        }
+        if others.is_empty() { files::remove_dir(&self.dir) } else { Ok(()) }
     }
 
     fn state_file(&self) -> PathBuf {

@@ -92,7 +92,7 @@ impl State {
         Ok(())
     }
 
-    /// What the environment of `component`'s processes, or their arguments, hold as a value.
+    /// Identifies `component`'s processes: their environment or their arguments hold it as a value.
     pub(crate) fn marker(&self, component: Component) -> String {
         format!("{}/{}", self.id, component.name())
     }

@@ -97,12 +97,13 @@ impl Supervised {
     }
 
     fn try_start(&self, stack: &Stack) -> Result<Child> {
-        let mut state = stack.state()?;
-        super::sweep(stack, &state.marker(self.component))?;
+        super::sweep(stack, &[self.component])?;
         // Once it has served, others hold its address: then it waits for its old ports.
-        if !self.was_ever_ready {
-            state = stack.update(|state| state.assign_ports(self.component))?;
-        }
+        let state = if self.was_ever_ready {
+            stack.state()?
+        } else {
+            stack.update(|state| state.assign_ports(self.component))?
+        };
         spawn(self.component, stack, &state)
     }
 
@@ -155,9 +156,7 @@ impl Supervised {
 
     /// After a stop that was asked for: ends what its process left behind, and forgets its troubles.
     pub(super) fn settle(&mut self, stack: &Stack) {
-        if let Ok(state) = stack.state() {
-            report_error(super::sweep(stack, &state.marker(self.component)));
-        }
+        report_error(super::sweep(stack, &[self.component]));
         self.failures = 0;
         self.backoff = FIRST_BACKOFF;
         self.not_before = None;

@@ -24,6 +24,8 @@ use crate::stack::files::Lock;
 use crate::stack::{Component, Stack, files as stack_files};
 
 const TICK: Duration = Duration::from_millis(100);
+/// How long a left-over process may take to end.
+const LEFT_OVER_GRACE: Duration = Duration::from_secs(4);
 
 /// Starts a supervisor of `stack` in the background. With an `owner` it ends the stack when that process does.
 pub(crate) fn spawn(stack: &Stack, owner: Option<u32>) -> Result<()> {
@@ -54,7 +56,7 @@ pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Resu
         bail!("another supervisor runs this stack");
     };
     progress::note(format!("supervisor {} of {}", std::process::id(), stack.dir().display()));
-    sweep(&stack, &stack.state()?.id)?;
+    sweep(&stack, Component::value_variants())?;
 
     let mut supervisor = Supervisor::new(stack)?;
     let outcome = supervisor.watch(|| {
@@ -68,19 +70,23 @@ pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Resu
     outcome
 }
 
-/// Ends what an earlier supervisor left behind. `marker` is a stack's id, or one component's marker.
-pub(crate) fn sweep(stack: &Stack, marker: &str) -> Result<()> {
-    let left = process::marked(marker);
+/// Ends processes of `components` that no supervisor watches: an earlier one left them behind.
+pub(crate) fn sweep(stack: &Stack, components: &[Component]) -> Result<()> {
+    let state = stack.state()?;
+    let left: Vec<(ProcessId, Signal)> = components
+        .iter()
+        .flat_map(|it| {
+            process::marked(&state.marker(*it)).into_iter().map(|process| (process, it.stop_signal()))
+        })
+        .collect();
     if !left.is_empty() {
-        let pids: Vec<String> = left.iter().map(|process| process.pid.to_string()).collect();
+        let pids: Vec<String> = left.iter().map(|(process, _)| process.pid.to_string()).collect();
         progress::note(format!(
             "ending left-over processes of {}: {}",
             stack.dir().display(),
             pids.join(" ")
         ));
-        // Postgres takes SIGINT for a fast shutdown, SIGTERM for one that waits for its sessions; the others
-        // take both alike, but Erlang ignores SIGINT.
-        process::end(&left, Signal::TERM, Duration::from_secs(8))?;
+        process::end(&left, LEFT_OVER_GRACE)?;
     }
     Ok(())
 }

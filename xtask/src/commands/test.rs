@@ -1,0 +1,228 @@
+//! `cargo xtask test`: every check and every test, on a stack made for this run.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use super::checks::Queries;
+use super::down;
+use crate::interrupt::Interrupt;
+use crate::progress::{note, seconds};
+use crate::stack::files::{self, Lock};
+use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
+use crate::workspace;
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Arguments {
+    /// Run only tests whose name contains one of these, and skip formatting, lints and query data
+    filters: Vec<String>,
+    /// Arguments for cargo test, such as `-p darkroom-store`; after a second `--`, for the test binaries
+    #[arg(last = true)]
+    cargo: Vec<String>,
+}
+
+/// Who reads what a run prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// A person at a terminal.
+    Lively,
+    /// A log.
+    Plain,
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(arguments: &Arguments, output: Output, interrupt: &Interrupt) -> Result<()> {
+    let started = Instant::now();
+    let everything = arguments.filters.is_empty() && arguments.cargo.is_empty();
+    let mut run = Run { output, interrupt, failed: Vec::new(), tally: Tally::default() };
+    if everything {
+        run.step("formatting", |run| run.cargo(&["fmt", "--all", "--check"]))?;
+    }
+    let mut scratch = Scratch::start("test", &Component::INFRASTRUCTURE, interrupt)?;
+    if everything {
+        run.step("lints and queries", |run| run.lint(scratch.stack()))?;
+        // All targets at once, as the tests will want them: services too, and each dependency in one variant.
+        run.step("build", |run| run.cargo(&["build", "--workspace", "--all-targets"]))?;
+    } else {
+        run.step("build", |run| run.cargo(&["build", "--workspace", "--bins"]))?;
+    }
+    run.step("tests", |run| run.test(arguments, scratch.stack()))?;
+    if !run.failed.is_empty() {
+        scratch.keep_logs()?;
+    }
+    drop(scratch);
+    note(format!("all of it took {}", seconds(started.elapsed())));
+    println!("{} passed, {} failed", run.tally.passed, run.tally.failed);
+    if run.failed.is_empty() { Ok(()) } else { bail!("failed: {}", run.failed.join(", ")) }
+}
+
+/// One run of the steps.
+struct Run<'a> {
+    output: Output,
+    interrupt: &'a Interrupt,
+    failed: Vec<&'static str>,
+    tally: Tally,
+}
+
+impl Run<'_> {
+    /// Runs one step and says how long it took. A failed one is remembered, and the next are run all the same.
+    fn step(&mut self, name: &'static str, body: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        note(format!("== {name}"));
+        let started = Instant::now();
+        let outcome = body(self);
+        self.interrupt.check()?;
+        let word = match outcome {
+            Ok(()) => "ok",
+            Err(error) => {
+                note(format!("{error:#}"));
+                self.failed.push(name);
+                "FAILED"
+            }
+        };
+        note(format!("== {name}: {word} ({})", seconds(started.elapsed())));
+        Ok(())
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut cargo = workspace::cargo();
+        cargo.args(arguments);
+        if self.output == Output::Plain {
+            cargo.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never");
+        }
+        cargo
+    }
+
+    fn cargo(&self, arguments: &[&str]) -> Result<()> {
+        let status = workspace::run(self.command(arguments), self.interrupt, |line| println!("{line}"))?;
+        if !status.success() {
+            bail!("cargo {} failed ({status})", arguments.join(" "));
+        }
+        Ok(())
+    }
+
+    /// Lints with each query checked against a live database on the way, which saves a build.
+    fn lint(&self, stack: &Stack) -> Result<()> {
+        let queries = Queries::begin(stack, self.interrupt)?;
+        let clippy = self.command(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+        queries.expand(clippy, self.interrupt)?;
+        queries.compare()
+    }
+
+    fn test(&mut self, arguments: &Arguments, stack: &Stack) -> Result<()> {
+        let mut cargo = self.command(&["test", "--no-fail-fast"]);
+        let mut parts = arguments.cargo.splitn(2, |argument| argument == "--");
+        let for_cargo = parts.next().unwrap_or_default();
+        let for_binaries = parts.next().unwrap_or_default();
+        if !for_cargo.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
+            cargo.arg("--workspace");
+        }
+        cargo.args(for_cargo).arg("--").args(&arguments.filters).args(for_binaries);
+        cargo.envs(environment::test_connections(&stack.state()?));
+        cargo.env("DARKROOM_TEST_STACK", stack.dir());
+        cargo.env("XTASK_BIN", std::env::current_exe()?);
+        let status = workspace::run(cargo, self.interrupt, |line| {
+            println!("{line}");
+            self.tally.add(line);
+        })?;
+        if !status.success() {
+            bail!("cargo test failed ({status})");
+        }
+        if self.tally.passed == 0 {
+            bail!("no test was run");
+        }
+        Ok(())
+    }
+}
+
+/// What the test binaries said in their closing lines.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Takes note of a closing line, such as `test result: ok. 12 passed; 0 failed; 0 ignored; …`.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ') {
+                Some((number, "passed")) => self.passed += number.parse::<u64>().unwrap_or_default(),
+                Some((number, "failed")) => self.failed += number.parse::<u64>().unwrap_or_default(),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A stack for one command, ended and deleted with it, whatever becomes of the command.
+pub(crate) struct Scratch {
+    stack: Stack,
+    lock: Option<Lock>,
+}
+
+impl Scratch {
+    /// Starts `components` in a folder named after `purpose` and this process.
+    pub(crate) fn start(purpose: &str, components: &[Component], interrupt: &Interrupt) -> Result<Self> {
+        let own = std::process::id();
+        let dir = workspace::stack_dir();
+        lifecycle::install(&dir.join("log"), components, interrupt)?;
+        down::remove_abandoned(&dir)?;
+        let stack = Stack::create(&dir.join(format!("{purpose}-{own}")), Lifetime::Throwaway)?;
+        // Held for as long as the stack is in use: others tell by it that it is not abandoned.
+        let lock = Some(stack.lock_commands(interrupt)?);
+        let scratch = Self { stack, lock };
+        lifecycle::start(&scratch.stack, components, Some(own), interrupt)?;
+        Ok(scratch)
+    }
+
+    /// The stack.
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// Sets the servers' logs aside, for whoever looks into a failure.
+    fn keep_logs(&mut self) -> Result<()> {
+        let kept = workspace::stack_dir().join("failed-test-log");
+        files::remove_dir(&kept)?;
+        files::create_dir(&kept)?;
+        for entry in std::fs::read_dir(self.stack.log_dir())?.flatten() {
+            std::fs::copy(entry.path(), kept.join(entry.file_name()))?;
+        }
+        note(format!("the logs of the test stack are in {}", kept.display()));
+        Ok(())
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = down::dispose(&self.stack) {
+            note(format!("warning: failed to remove {}: {error:#}", self.stack.dir().display()));
+        }
+        drop(self.lock.take());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_summed_and_nothing_else_is() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.01s",
+            "test says ... test result: ok. 5 passed; 0 failed",
+            "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(tally, Tally { passed: 13, failed: 2 });
+    }
+}
