@@ -11,6 +11,8 @@ use crate::worker::Worker;
 
 /// Runs one slot until the worker is stopping and the slot's attempt has ended.
 pub(crate) async fn run(worker: Arc<Worker>, wake: Arc<Wake>) {
+    // Jobs may have waited for this worker to start: look before the first ticket.
+    drain(&worker, &wake, None).await;
     while let Some(woken) = wake.next(&worker.chance).await {
         drain(&worker, &wake, woken.ticket).await;
     }

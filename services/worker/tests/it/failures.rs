@@ -106,11 +106,13 @@ async fn attempt_over_its_time_limit_times_out() {
 async fn device_that_hangs_ends_the_worker_after_its_attempts_are_settled() {
     let site = Site::new("hang", json!({})).await;
     let mut settings = site.settings();
-    settings.worker.stall_seconds = 1;
+    // Time enough for a probe to find the second job.
+    settings.worker.stall_seconds = 5;
     settings.worker.slots = 2;
     let hung = site.draw(json!({"prompt": "[fake:hang]"})).await;
-    let behind = site.draw(json!({"prompt": "a red circle"})).await;
     let worker = RunningWorker::start(settings);
+    site.wait(hung, |job| job.state == JobState::Running).await;
+    let behind = site.draw(json!({"prompt": "a red circle"})).await;
     let error = worker.ended().await.unwrap_err().to_string();
     assert_eq!(error, "the device hangs in the middle of a step");
     let job = site.job(hung).await;

@@ -48,7 +48,12 @@ impl Site {
             entry.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
             entry
         };
-        let text = json!([entry("text-to-image", "draw"), entry("image-to-text", "say")]).to_string();
+        Self::with_catalog(&json!([entry("text-to-image", "draw"), entry("image-to-text", "say")])).await
+    }
+
+    /// A site with a catalog of its own.
+    pub(crate) async fn with_catalog(catalog: &Value) -> Self {
+        let text = catalog.to_string();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("catalog.json"), &text).unwrap();
         let database = TestDatabase::create().await;

@@ -189,3 +189,24 @@ async fn slots_hold_several_leases_while_the_device_runs_one_job() {
     worker.stop().await;
     site.clean(&jobs).await;
 }
+
+#[tokio::test]
+async fn bundled_models_draw_what_is_asked_and_say_what_is_drawn() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models");
+    let site = Site::with_catalog(&json!([
+        {"pipeline": "text-to-image", "model_id": "test/bundled/draw", "source": format!("{models}/shapes-sd"),
+         "warm": true, "defaults": {"width": 128, "height": 128, "steps": 25, "guidance_scale": 4.0}},
+        {"pipeline": "image-to-text", "model_id": "test/bundled/say", "source": format!("{models}/shapes-blip")}
+    ]))
+    .await;
+    let worker = site.start();
+    let prompt = "a large red circle on a blue background";
+    let drawn = site.draw(json!({"prompt": prompt, "seed": 1})).await;
+    let picture = site.finished(drawn).await.artifacts.pop().unwrap();
+    let bytes = object(&site, &picture).await;
+    let said = site.caption(bytes, "").await;
+    let caption = site.finished(said).await.artifacts.pop().unwrap();
+    assert_eq!(caption.text.as_deref(), Some(prompt));
+    worker.stop().await;
+    site.clean(&[drawn, said]).await;
+}
