@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::{self, Step};
 use crate::stack::files;
 
-/// Servers that a package may have set to start with the machine. None of them was there before.
+/// Servers that the packages set to start with the machine.
 const UNITS: [&str; 3] = ["rabbitmq-server.service", "epmd.socket", "epmd.service"];
 
 /// A program and the Debian package that has it.
@@ -82,6 +82,7 @@ fn install(
 ) -> Result<()> {
     let names: Vec<&str> = packages.iter().map(|package| package.name()).collect();
     let quiet = Quiet::begin(Path::new("/"))?;
+    let new_units: Vec<&str> = UNITS.into_iter().filter(|unit| !is_unit(unit)).collect();
     let mut install = vec!["install", "--yes", "--no-install-recommends"];
     install.extend(&names);
     // A machine that was just set up has no package lists, and an old one has lists of what is gone.
@@ -91,9 +92,7 @@ fn install(
         run(apt, &install, log, &mut step, interrupt)?;
     }
     drop(quiet);
-    if packages.contains(&Package::Rabbitmq) {
-        keep_from_booting();
-    }
+    keep_from_booting(&new_units);
     step.done(format!("installed {}", names.join(" ")));
     Ok(())
 }
@@ -132,21 +131,25 @@ pub(crate) fn run_logged(
     Ok(())
 }
 
-/// Keeps the machine's next boot from starting a broker that only this stack asked for.
-fn keep_from_booting() {
-    let disable = |program: &str, arguments: &[&str]| {
+fn is_unit(unit: &str) -> bool {
+    ["/lib/systemd/system", "/usr/lib/systemd/system"].iter().any(|dir| Path::new(dir).join(unit).exists())
+}
+
+/// Keeps the machine's next boot from starting `units`, which came with a broker that only stacks asked for.
+/// A machine without `systemctl` has no systemd to start them.
+fn keep_from_booting(units: &[&str]) {
+    let run = |program: &str, arguments: &[&str]| {
         if let Some(path) = super::on_path(program) {
-            let _ = Command::new(path)
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
+            let mut command = Command::new(path);
+            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            let _ = command.status();
         }
     };
-    for unit in UNITS {
-        disable("systemctl", &["disable", unit]);
+    for unit in units.iter().filter(|unit| is_unit(unit)) {
+        run("systemctl", &["disable", unit]);
+        if let Some((name, "service")) = unit.rsplit_once('.') {
+            run("update-rc.d", &[name, "disable"]);
+        }
+        progress::note(format!("{unit} will not start with the machine"));
     }
-    disable("update-rc.d", &["rabbitmq-server", "disable"]);
-    progress::note("the packages' own servers were not started and will not start with the machine");
 }

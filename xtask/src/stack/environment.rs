@@ -6,7 +6,7 @@ use super::{State, postgres, rabbitmq};
 const REGION: &str = "us-east-1";
 const BUCKET: &str = "darkroom";
 
-/// What every service reads.
+/// What every service reads, as far as the servers have run at all.
 pub(crate) fn connections(state: &State) -> Vec<(String, String)> {
     named("", "S3_", database_url(state, postgres::NAME), state)
 }
@@ -39,21 +39,23 @@ pub(crate) fn database_url(state: &State, database: &str) -> String {
     format!("postgres://{}:{password}@127.0.0.1:{}/{database}", postgres::NAME, state.port(Port::Postgres))
 }
 
+/// The strings of those servers that have been given a port.
 fn named(prefix: &str, s3_prefix: &str, database_url: String, state: &State) -> Vec<(String, String)> {
     let secrets = &state.secrets;
-    let amqp_url = format!(
-        "amqp://{}:{}@127.0.0.1:{}/%2f",
-        rabbitmq::USER,
-        secrets.amqp_password,
-        state.port(Port::Amqp)
-    );
-    vec![
-        (format!("{prefix}DATABASE_URL"), database_url),
-        (format!("{prefix}AMQP_URL"), amqp_url),
-        (format!("{s3_prefix}ENDPOINT"), format!("http://127.0.0.1:{}", state.port(Port::S3))),
-        (format!("{s3_prefix}REGION"), REGION.to_owned()),
-        (format!("{s3_prefix}BUCKET"), BUCKET.to_owned()),
-        (format!("{s3_prefix}ACCESS_KEY_ID"), secrets.s3_access_key_id.clone()),
-        (format!("{s3_prefix}SECRET_ACCESS_KEY"), secrets.s3_secret_access_key.clone()),
-    ]
+    let mut all = Vec::new();
+    if state.ports.contains_key(&Port::Postgres) {
+        all.push((format!("{prefix}DATABASE_URL"), database_url));
+    }
+    if let Some(port) = state.ports.get(&Port::Amqp) {
+        let url = format!("amqp://{}:{}@127.0.0.1:{port}/%2f", rabbitmq::USER, secrets.amqp_password);
+        all.push((format!("{prefix}AMQP_URL"), url));
+    }
+    if let Some(port) = state.ports.get(&Port::S3) {
+        all.push((format!("{s3_prefix}ENDPOINT"), format!("http://127.0.0.1:{port}")));
+        all.push((format!("{s3_prefix}REGION"), REGION.to_owned()));
+        all.push((format!("{s3_prefix}BUCKET"), BUCKET.to_owned()));
+        all.push((format!("{s3_prefix}ACCESS_KEY_ID"), secrets.s3_access_key_id.clone()));
+        all.push((format!("{s3_prefix}SECRET_ACCESS_KEY"), secrets.s3_secret_access_key.clone()));
+    }
+    all
 }
