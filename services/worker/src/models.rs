@@ -112,6 +112,7 @@ impl Models {
             }
         };
         let bytes = served.memory_bytes.unwrap_or_else(|| model.memory_bytes());
+        tracing::info!(lane = %served.lane, bytes, warm = served.warm, "model loaded");
         self.cache.insert(Loaded { lane: served.lane.clone(), model, bytes, warm: served.warm });
         Ok(())
     }
