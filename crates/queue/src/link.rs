@@ -38,6 +38,8 @@ pub(crate) enum LinkError {
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error("invalid AMQP_URL: {0}")]
     Url(String),
+    #[error("no connection to the broker")]
+    Absent,
     #[error("the broker takes no messages")]
     Blocked,
     #[error("stopped")]

@@ -6,7 +6,7 @@ use darkroom_jobs::Lane;
 use lapin::uri::AMQPUri;
 use tokio::{
     sync::{Mutex, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
@@ -25,6 +25,20 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a call waits for a connection that is being made.
 const LINK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Pauses before the tries after the first. A queue may have gone, and is then declared again; and one that
+/// somebody is just creating is already known to RabbitMQ 3.10 while it still nacks messages, or even ends the
+/// connections of those who use it.
+const RETRY_PAUSES: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_millis(500),
+    Duration::from_millis(1000),
+];
+
+/// No more tries after this: what takes so long is not cured by another.
+const RETRY_WITHIN: Duration = Duration::from_secs(3);
 
 /// Writes tickets, over a connection of its own that is made again without end. Clones share it.
 #[derive(Clone)]
@@ -89,7 +103,27 @@ impl Publisher {
         if lanes.is_empty() {
             return Ok(Vec::new());
         }
+        let began = Instant::now();
         let mut kept = self.0.session.lock().await;
+        let mut taken = self.attempt(&mut kept, lanes).await?;
+        for pause in RETRY_PAUSES {
+            let missing = lanes.iter().zip(&taken).filter(|(_, taken)| !**taken);
+            let missing: Vec<Lane> = missing.map(|(lane, _)| lane.clone()).collect();
+            if missing.is_empty() || began.elapsed() > RETRY_WITHIN {
+                break;
+            }
+            sleep(pause).await;
+            // What the tries before have achieved stands.
+            let Ok(again) = self.attempt(&mut kept, &missing).await else { break };
+            for (taken, again) in taken.iter_mut().filter(|taken| !**taken).zip(again) {
+                *taken = again;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Publishes on the session that is kept, or a new one, and keeps it if it is still sound.
+    async fn attempt(&self, kept: &mut Option<Session>, lanes: &[Lane]) -> Result<Vec<bool>, LinkError> {
         // Taken out, so that a session whose batch is cut short is not used again.
         let mut session = match kept.take().filter(Session::is_sound) {
             Some(session) => session,
@@ -102,7 +136,7 @@ impl Publisher {
 
     async fn link(&self) -> Result<Arc<Link>, LinkError> {
         let mut link = self.0.link.clone();
-        let link = timeout(LINK_TIMEOUT, link.wait_for(Option::is_some)).await?;
+        let link = timeout(LINK_TIMEOUT, link.wait_for(is_usable)).await.map_err(|_| LinkError::Absent)?;
         link.ok().and_then(|link| link.clone()).ok_or(LinkError::Stopped)
     }
 }
@@ -111,6 +145,11 @@ impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publisher").field("connected", &self.is_connected()).finish_non_exhaustive()
     }
+}
+
+/// A link may have ended before its supervisor notices.
+fn is_usable(link: &Option<Arc<Link>>) -> bool {
+    link.as_ref().is_some_and(|link| link.is_connected())
 }
 
 async fn supervise(

@@ -28,7 +28,8 @@ pub(crate) struct Session {
     link: Arc<Link>,
     channel: Channel,
     declared: HashSet<Lane>,
-    /// An answer is missing. What comes later could be taken for the answer to something else.
+    /// An answer is missing, and what comes later could be taken for the answer to something else; or a message
+    /// was nacked, and a channel that has met a queue without its leader may go on nacking.
     spoilt: bool,
 }
 
@@ -51,20 +52,12 @@ impl Session {
     }
 
     /// Publishes a ticket to each lane and tells which were taken. Declares the queue of a lane at its first
-    /// ticket, and once more when it turns out to have gone.
+    /// ticket, and at the next one after it turned out to have gone.
     pub(crate) async fn publish(&mut self, lanes: &[Lane]) -> Vec<bool> {
         self.declare(lanes).await;
-        let mut outcomes = self.send(lanes).await;
-        let returned = |outcome: &Outcome| *outcome == Outcome::Returned;
-        let again = lanes.iter().zip(&outcomes).filter(|(_, outcome)| returned(outcome));
-        let again: Vec<Lane> = again.map(|(lane, _)| lane.clone()).collect();
-        if !again.is_empty() && self.is_sound() {
-            self.declared.retain(|lane| !again.contains(lane));
-            self.declare(&again).await;
-            let retried = self.send(&again).await;
-            for (outcome, retried) in outcomes.iter_mut().filter(|outcome| returned(outcome)).zip(retried) {
-                *outcome = retried;
-            }
+        let outcomes = self.send(lanes).await;
+        for (lane, _) in lanes.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Outcome::Returned) {
+            self.declared.remove(lane);
         }
         outcomes.into_iter().map(|outcome| outcome == Outcome::Taken).collect()
     }
@@ -76,11 +69,12 @@ impl Session {
         let sent = lanes.iter().zip(&queues).map(|(lane, queue)| self.answer(lane, queue, deadline));
         let answers = join_all(sent).await;
         if answers.iter().any(Option::is_none) {
-            self.spoilt = true;
             // A connection that is neither blocked nor answers is dead, whatever the kernel says.
             self.link.sever_unless_blocked();
         }
-        outcomes(&queues, &answers)
+        let outcomes = outcomes(&queues, &answers);
+        self.spoilt = outcomes.contains(&Outcome::Lost);
+        outcomes
     }
 
     async fn answer(&self, lane: &Lane, queue: &str, deadline: Instant) -> Option<Answer> {
@@ -109,16 +103,23 @@ impl Session {
     }
 
     async fn declare(&mut self, lanes: &[Lane]) {
-        let new: HashSet<&Lane> = lanes.iter().filter(|lane| !self.declared.contains(*lane)).collect();
-        let link = &self.link;
+        // Owned, since the compiler cannot tell that futures over borrowed lanes are `Send`.
+        let new: HashSet<Lane> =
+            lanes.iter().filter(|lane| !self.declared.contains(*lane)).cloned().collect();
         let declared: Vec<_> = stream::iter(new)
-            .map(|lane| async move { (lane, queues::declare(link, lane).await) })
+            .map(|lane| {
+                let link = self.link.clone();
+                async move {
+                    let outcome = queues::declare(&link, &lane).await;
+                    (lane, outcome)
+                }
+            })
             .buffer_unordered(DECLARATIONS)
             .collect()
             .await;
         for (lane, outcome) in declared {
             match outcome {
-                Ok(()) => drop(self.declared.insert(lane.clone())),
+                Ok(()) => drop(self.declared.insert(lane)),
                 // The queue may be there all the same; if it is not, the ticket is returned.
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;
