@@ -64,17 +64,7 @@ impl Queries {
     pub(crate) fn compare(&self) -> Result<()> {
         let committed = read(&committed_dir())?;
         let fresh = read(&self.fresh)?;
-        let mut differences = Vec::new();
-        for name in committed.keys().filter(|name| !fresh.contains_key(*name)) {
-            differences.push(format!("  {name} belongs to no query any more"));
-        }
-        for (name, text) in &fresh {
-            match committed.get(name) {
-                None => differences.push(format!("  {name} is missing")),
-                Some(old) if old != text => differences.push(format!("  {name} is out of date")),
-                Some(_) => {}
-            }
-        }
+        let differences = differences(&committed, &fresh);
         if !differences.is_empty() {
             let list = differences.join("\n");
             bail!("crates/store/.sqlx does not match the queries: run `cargo xtask sqlx prepare`\n{list}");
@@ -170,6 +160,20 @@ fn read(dir: &Path) -> Result<BTreeMap<String, String>> {
     Ok(texts)
 }
 
+/// One line for each file of `committed` that is not as in `fresh`.
+fn differences(committed: &BTreeMap<String, String>, fresh: &BTreeMap<String, String>) -> Vec<String> {
+    let gone = committed.keys().filter(|name| !fresh.contains_key(*name));
+    let mut lines: Vec<String> = gone.map(|name| format!("  {name} belongs to no query any more")).collect();
+    for (name, text) in fresh {
+        match committed.get(name) {
+            None => lines.push(format!("  {name} is missing")),
+            Some(old) if old != text => lines.push(format!("  {name} is out of date")),
+            Some(_) => {}
+        }
+    }
+    lines
+}
+
 fn quietly(command: Command, interrupt: &Interrupt) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let status = workspace::run(command, interrupt, |_| {})?;
@@ -177,4 +181,33 @@ fn quietly(command: Command, interrupt: &Interrupt) -> Result<()> {
         bail!("{program} failed ({status})");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(files: &[(&str, &str)]) -> BTreeMap<String, String> {
+        files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn equal_data_have_no_differences() {
+        let both = data(&[("query-a.json", "1")]);
+        assert!(differences(&both, &both).is_empty());
+    }
+
+    #[test]
+    fn stale_missing_and_changed_data_are_named() {
+        let committed = data(&[("query-a.json", "1"), ("query-b.json", "1")]);
+        let fresh = data(&[("query-b.json", "2"), ("query-c.json", "1")]);
+        assert_eq!(
+            differences(&committed, &fresh),
+            [
+                "  query-a.json belongs to no query any more",
+                "  query-b.json is out of date",
+                "  query-c.json is missing"
+            ]
+        );
+    }
 }

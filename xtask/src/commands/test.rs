@@ -23,6 +23,27 @@ pub(crate) struct Arguments {
     cargo: Vec<String>,
 }
 
+impl Arguments {
+    fn is_everything(&self) -> bool {
+        self.filters.is_empty() && self.cargo.is_empty()
+    }
+
+    /// The arguments for cargo and those for the test binaries.
+    fn parts(&self) -> (&[String], &[String]) {
+        let mut parts = self.cargo.splitn(2, |argument| argument == "--");
+        (parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+    }
+
+    fn names_packages(&self) -> bool {
+        self.parts().0.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
+    }
+
+    /// The end-to-end tests start the services' binaries, which cargo does not know.
+    fn needs_services(&self) -> bool {
+        !self.names_packages() || self.cargo.iter().any(|argument| argument.contains("e2e"))
+    }
+}
+
 /// Who reads what a run prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
@@ -35,18 +56,17 @@ pub(crate) enum Output {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, output: Output, interrupt: &Interrupt) -> Result<()> {
     let started = Instant::now();
-    let everything = arguments.filters.is_empty() && arguments.cargo.is_empty();
     let mut run = Run { output, interrupt, failed: Vec::new(), tally: Tally::default() };
-    if everything {
+    if arguments.is_everything() {
         run.step("formatting", |run| run.cargo(&["fmt", "--all", "--check"]))?;
     }
     let mut scratch = Scratch::start("test", &Component::INFRASTRUCTURE, interrupt)?;
-    if everything {
+    if arguments.is_everything() {
         run.step("lints and queries", |run| run.lint(scratch.stack()))?;
-        // All targets at once, as the tests will want them: services too, and each dependency in one variant.
+    }
+    if arguments.needs_services() {
+        // All targets at once: the tests want the same, and so no dependency is built in two variants.
         run.step("build", |run| run.cargo(&["build", "--workspace", "--all-targets"]))?;
-    } else {
-        run.step("build", |run| run.cargo(&["build", "--workspace", "--bins"]))?;
     }
     run.step("tests", |run| run.test(arguments, scratch.stack()))?;
     if !run.failed.is_empty() {
@@ -112,10 +132,8 @@ impl Run<'_> {
 
     fn test(&mut self, arguments: &Arguments, stack: &Stack) -> Result<()> {
         let mut cargo = self.command(&["test", "--no-fail-fast"]);
-        let mut parts = arguments.cargo.splitn(2, |argument| argument == "--");
-        let for_cargo = parts.next().unwrap_or_default();
-        let for_binaries = parts.next().unwrap_or_default();
-        if !for_cargo.iter().any(|argument| argument.starts_with("-p") || argument.starts_with("--package")) {
+        let (for_cargo, for_binaries) = arguments.parts();
+        if !arguments.names_packages() {
             cargo.arg("--workspace");
         }
         cargo.args(for_cargo).arg("--").args(&arguments.filters).args(for_binaries);
@@ -211,6 +229,32 @@ impl Drop for Scratch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(arguments: &[&str]) -> Arguments {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        <Line as clap::Parser>::parse_from([&["test"], arguments].concat()).arguments
+    }
+
+    #[test]
+    fn arguments_are_for_cargo_then_for_the_binaries() {
+        let arguments = parse(&["lease", "--", "-p", "darkroom-store", "--", "--nocapture"]);
+        assert_eq!(arguments.filters, ["lease"]);
+        assert_eq!(arguments.parts().0, ["-p", "darkroom-store"]);
+        assert_eq!(arguments.parts().1, ["--nocapture"]);
+        assert!(!arguments.needs_services());
+        assert!(!arguments.is_everything());
+    }
+
+    #[test]
+    fn end_to_end_tests_get_the_services_built() {
+        assert!(parse(&[]).needs_services());
+        assert!(parse(&["a_thousand_jobs"]).needs_services());
+        assert!(parse(&["--", "-p", "darkroom-e2e"]).needs_services());
+    }
 
     #[test]
     fn closing_lines_are_summed_and_nothing_else_is() {
