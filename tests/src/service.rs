@@ -73,7 +73,7 @@ impl Service {
         until(&format!("{} is ready", self.name), START_BOUND, || {
             let exited = self.child.try_wait().ok().flatten();
             assert!(exited.is_none(), "{} ended: {exited:?}\n{}", self.name, self.log());
-            let probe = reqwest::get(url.clone());
+            let probe = get(url.clone());
             async move { probe.await.ok().filter(|answer| answer.status().is_success()) }
         })
         .await;
@@ -83,7 +83,7 @@ impl Service {
     pub async fn metrics(&self) -> String {
         let address = self.field("starting", "address").expect("the service has started");
         let address = address.as_str().unwrap_or_default();
-        let answer = reqwest::get(format!("http://{address}/metrics")).await.expect("the port answers");
+        let answer = get(format!("http://{address}/metrics")).await.expect("the port answers");
         answer.text().await.expect("metrics are text")
     }
 
@@ -107,6 +107,12 @@ impl Service {
         })
         .await
     }
+}
+
+async fn get(url: String) -> reqwest::Result<reqwest::Response> {
+    // The provider can be installed once in a process; afterwards it is there.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::get(url).await
 }
 
 impl Drop for Service {

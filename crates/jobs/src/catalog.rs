@@ -94,8 +94,8 @@ pub struct Limits {
 impl Limits {
     /// No limit may allow more steps: schedulers are defined on 1,000 training steps, and fewer are drawn.
     pub const STEPS: u32 = 150;
-    /// No limit may allow larger sides.
-    pub const SIDE: u32 = 8_192;
+    /// No limit may allow larger sides: `darkroom-models` makes none.
+    pub const SIDE: u32 = 4_096;
     /// No limit may allow more pictures.
     pub const IMAGES: u32 = 100;
 }
@@ -334,7 +334,7 @@ impl Limits {
         let within = (8..=Self::SIDE).contains(&self.max_side)
             && (1..=Self::IMAGES).contains(&self.max_images)
             && (1..=Self::STEPS).contains(&self.max_steps);
-        within.then_some(()).ok_or("must have max_side 8 to 8192, max_images 1 to 100, max_steps 1 to 150")
+        within.then_some(()).ok_or("must have max_side 8 to 4096, max_images 1 to 100, max_steps 1 to 150")
     }
 }
 

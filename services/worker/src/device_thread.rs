@@ -53,8 +53,6 @@ impl DeviceThread {
         if catch_unwind(AssertUnwindSafe(|| drop(models))).is_err() {
             tracing::error!("panicked while dropping models");
         }
-        // First, so that whoever hears of the restart finds nothing loaded.
-        self.setup.loaded.send_replace(Vec::new());
         // In this order: whoever hears of the restart must see that nothing is loaded.
         self.setup.loaded.send_replace(Vec::new());
         self.restarted.send_modify(|count| *count += 1);

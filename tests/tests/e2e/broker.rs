@@ -25,12 +25,11 @@ async fn jobs_outlive_a_broker_that_loses_everything() {
     for seed in 0..10 {
         client.submit_text_to_image(&request("queued meanwhile", seed)).await.unwrap();
     }
-    tokio::task::spawn_blocking(move || {
+    let broker = tokio::task::spawn_blocking(move || {
         broker.restart();
         broker
     })
     .await
-    .map(|broker| (broker, ()))
     .unwrap();
     so_many_succeeded(&deployment, 50, Duration::from_secs(120)).await;
     nothing_happened_twice(&deployment).await;
@@ -40,5 +39,6 @@ async fn jobs_outlive_a_broker_that_loses_everything() {
     })
     .await;
     drop(worker);
+    drop(broker);
     deployment.end().await;
 }

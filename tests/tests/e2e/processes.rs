@@ -122,8 +122,13 @@ async fn what_a_job_went_through_shows_in_the_metrics() {
         metrics.contains(r#"darkroom_tickets_published_total{taken="true"} 1"#).then_some(())
     })
     .await;
-    let metrics = worker.metrics().await;
-    assert!(metrics.contains("darkroom_attempts"), "{metrics}");
+    // Counted after the commit that the client has seen.
+    until("the attempt is counted", Duration::from_secs(30), || async {
+        let metrics = worker.metrics().await;
+        let ended = metrics.lines().find(|line| line.starts_with("darkroom_worker_attempts_ended_total{"))?;
+        (ended.contains("succeeded") && ended.ends_with(" 1")).then_some(())
+    })
+    .await;
     drop(worker);
     deployment.end().await;
 }
