@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
-use crate::transport::{Body, Call, Transport};
+use crate::transport::{Body, Call, Key, Transport};
 use crate::{CaptionRequest, Error, Job, JobPage, JobState, Model, ModelList, TextToImageRequest};
 
 /// Longest single hold: the service holds for at most 60 s.
@@ -178,7 +178,8 @@ impl Client {
     /// [`Error::Problem`] with code `not_found` once the job is deleted or past its retention.
     pub async fn fetch(&self, url: &str) -> Result<Bytes, Error> {
         let url = Url::parse(url).map_err(|_| Error::Settings("the result's URL is none".to_owned()))?;
-        self.transport.fetch(url).await
+        let call = Call { key: Key::Withheld, ..Call::new(Method::GET, url) };
+        Ok(self.transport.send(&call).await?.bytes().await?)
     }
 
     async fn submit_document(&self, document: &impl Serialize, key: Option<&str>) -> Result<Job, Error> {

@@ -25,6 +25,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(90);
 /// A call that can be sent again.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
+    pub(crate) key: Key,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -38,9 +39,17 @@ pub(crate) enum Body {
     Image { document: String, image: Bytes, file_name: String },
 }
 
+/// Whether a call carries the client's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Sent,
+    /// For URLs that open by themselves and may lead elsewhere.
+    Withheld,
+}
+
 impl Call {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Self { method, url, headers: Vec::new(), body: Body::Empty }
+        Self { key: Key::Sent, method, url, headers: Vec::new(), body: Body::Empty }
     }
 }
 
@@ -87,14 +96,11 @@ impl Transport {
         serde_json::from_slice(&body).map_err(|source| Error::Answer { status, source: Some(source) })
     }
 
-    /// Fetches a URL that needs no key.
-    pub(crate) async fn fetch(&self, url: Url) -> Result<Bytes, Error> {
-        Ok(refused(self.http.get(url).send().await?).await?.bytes().await?)
-    }
-
     async fn send_once(&self, call: &Call) -> Result<Response, Error> {
-        let mut request =
-            self.http.request(call.method.clone(), call.url.clone()).bearer_auth(self.key.expose_secret());
+        let mut request = self.http.request(call.method.clone(), call.url.clone());
+        if call.key == Key::Sent {
+            request = request.bearer_auth(self.key.expose_secret());
+        }
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }

@@ -91,17 +91,43 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(models::list))
         .routes(routes!(results::fetch))
         .split_for_parts();
+    let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+    let mint = api.mint.clone();
+    wrap(router, mint).with_state(api)
+}
+
+/// What stands around every route.
+fn wrap<S: Clone + Send + Sync + 'static>(router: Router<S>, mint: Mint) -> Router<S> {
     router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
         .fallback(async || Error::NotFound("path"))
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(api.mint.clone(), observe::observe))
-        .with_state(api)
+        .layer(from_fn_with_state(mint, observe::observe))
 }
 
 /// The panic hook has logged where and why.
 fn panicked(_: Box<dyn Any + Send>) -> Response {
     Error::internal("a handler panicked").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_document_without_details() {
+        let routes = Router::new().route("/", get(async || -> &'static str { panic!("the secret plan") }));
+        let request = Request::get("/?sig=x").header("x-request-id", "mine").body(Body::empty()).unwrap();
+        let response = wrap(routes, Mint::from_os()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = to_bytes(response.into_body(), 10_000).await.unwrap();
+        insta::assert_snapshot!(String::from_utf8_lossy(&body), @r#"{"type":"urn:darkroom:problem:internal","title":"Internal error","status":500,"detail":"something went wrong inside the service","instance":"/","code":"internal","request_id":"mine","errors":[],"error_type":"internal","error":{"message":"something went wrong inside the service","type":"server_error","param":null,"code":"internal"}}"#);
+    }
 }

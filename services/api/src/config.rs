@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Args;
 use darkroom_blobs::BlobsConfig;
 use darkroom_ops::OpsConfig;
 use darkroom_store::StoreConfig;
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 use url::Url;
 
 /// Everything `serve` needs.
@@ -43,8 +42,9 @@ pub struct ServeConfig {
 
     /// Secret that signs the URLs of results, at least 32 bytes in hexadecimal. Another one makes every URL
     /// given out so far useless.
+    // Checked by `UrlSecret::parse`: the refusal of a value parser would repeat the value, and end in a log.
     #[arg(long, env = "DARKROOM_URL_SECRET", value_name = "DARKROOM_URL_SECRET", hide_env_values = true)]
-    pub url_secret: UrlSecret,
+    pub url_secret: SecretString,
 
     /// The catalog file: which models are served.
     #[arg(long, env = "DARKROOM_CATALOG", value_name = "DARKROOM_CATALOG")]
@@ -55,28 +55,25 @@ pub struct ServeConfig {
 #[derive(Debug)]
 pub struct UrlSecret(SecretBox<Vec<u8>>);
 
+/// A secret that is none.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("DARKROOM_URL_SECRET: expected at least 64 hexadecimal digits, such as from `openssl rand -hex 32`")]
+pub struct BadUrlSecret;
+
 impl UrlSecret {
     const MIN_BYTES: usize = 32;
 
+    /// Checks a secret.
+    ///
+    /// # Errors
+    /// When it is shorter than 32 bytes or not hexadecimal.
+    pub fn parse(text: &SecretString) -> Result<Self, BadUrlSecret> {
+        let bytes = hex::decode(text.expose_secret()).ok().filter(|bytes| bytes.len() >= Self::MIN_BYTES);
+        Ok(Self(SecretBox::new(Box::new(bytes.ok_or(BadUrlSecret)?))))
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         self.0.expose_secret()
-    }
-}
-
-impl Clone for UrlSecret {
-    fn clone(&self) -> Self {
-        Self(SecretBox::new(Box::new(self.bytes().to_vec())))
-    }
-}
-
-impl FromStr for UrlSecret {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bytes = hex::decode(text).ok().filter(|bytes| bytes.len() >= Self::MIN_BYTES);
-        let bytes =
-            bytes.ok_or("expected at least 64 hexadecimal digits, such as from `openssl rand -hex 32`")?;
-        Ok(Self(SecretBox::new(Box::new(bytes))))
     }
 }
 
@@ -92,5 +89,60 @@ fn parse_public_url(text: &str) -> Result<Url, String> {
         Ok(url)
     } else {
         Err(form.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Program {
+        #[command(flatten)]
+        config: ServeConfig,
+    }
+
+    fn refusal(argument: &str) -> String {
+        let name = argument.split('=').next().unwrap();
+        let needed = [
+            "--database-url=postgres://u:p@h/d",
+            "--s3-endpoint=http://127.0.0.1:1",
+            "--s3-bucket=abc",
+            "--s3-access-key-id=k",
+            "--s3-secret-access-key=s",
+            "--url-secret=00",
+            "--catalog=catalog.json",
+        ];
+        let kept = needed.into_iter().filter(|needed| !needed.starts_with(&format!("{name}=")));
+        let arguments = ["program"].into_iter().chain(kept).chain(argument.contains('=').then_some(argument));
+        let error = Program::try_parse_from(arguments).map(|program| program.config.listen).unwrap_err();
+        error.to_string().lines().take(2).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn refusals_name_the_variable_and_what_is_allowed() {
+        insta::assert_snapshot!(refusal("--listen=8080"), @"error: invalid value '8080' for '--listen <DARKROOM_LISTEN>': expected an IP address and a port, such as 127.0.0.1:8080");
+        insta::assert_snapshot!(refusal("--public-url=https://a.example/?x=1"), @"error: invalid value 'https://a.example/?x=1' for '--public-url <DARKROOM_PUBLIC_URL>': expected an http:// or https:// URL without user, query or fragment");
+        insta::assert_snapshot!(refusal("--catalog"), @"
+        error: the following required arguments were not provided:
+          --catalog <DARKROOM_CATALOG>
+        ");
+        insta::assert_snapshot!(refusal("--url-secret"), @"
+        error: the following required arguments were not provided:
+          --url-secret <DARKROOM_URL_SECRET>
+        ");
+    }
+
+    #[test]
+    fn secrets_are_long_enough_and_never_shown() {
+        for wrong in ["", "5a", &"5a".repeat(31), &"zz".repeat(32)] {
+            let refused = UrlSecret::parse(&wrong.into()).unwrap_err().to_string();
+            assert!(wrong.is_empty() || !refused.contains(wrong), "{refused}");
+        }
+        let secret = UrlSecret::parse(&"5a".repeat(32).into()).unwrap();
+        assert_eq!(secret.bytes(), [0x5a; 32]);
+        assert!(!format!("{secret:?}").contains("90"), "{secret:?}");
     }
 }

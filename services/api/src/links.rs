@@ -98,7 +98,7 @@ mod tests {
 
     fn links(secret: &str) -> Links {
         let url = Url::parse("https://pictures.example/darkroom/").unwrap();
-        Links::new(&url, secret.repeat(32).parse().unwrap())
+        Links::new(&url, UrlSecret::parse(&secret.repeat(32).into()).unwrap())
     }
 
     fn artifact() -> ArtifactId {
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn result_urls_are_stable_and_stand_under_the_public_address() {
-        insta::assert_snapshot!(links("5a").result(artifact(), "text/plain; charset=utf-8"), @"");
-        insta::assert_snapshot!(links("5a").job(JobId::from_uuid(artifact().as_uuid())), @"");
+        insta::assert_snapshot!(links("5a").result(artifact(), "text/plain; charset=utf-8"), @"https://pictures.example/darkroom/r/0190b6f2-8c3e-7d4a-9f10-3b1f5a2c7e01.txt?sig=Odt8KBHnVODVbz6gRlv-bSAxhfZ3UYnFVzGlRbaEmmg");
+        insta::assert_snapshot!(links("5a").job(JobId::from_uuid(artifact().as_uuid())), @"https://pictures.example/darkroom/v1/jobs/0190b6f2-8c3e-7d4a-9f10-3b1f5a2c7e01");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use darkroom_jobs::{Catalog, Model};
+use darkroom_jobs::{Catalog, Model, Pipeline};
 use darkroom_store::{Store, Worker};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -50,10 +50,10 @@ pub(crate) struct ModelView {
     loaded: usize,
     /// What it costs; null when free.
     price: Option<PriceView>,
-    /// Values for parameters that a request leaves out.
-    defaults: DefaultsView,
-    /// Bounds for parameters.
-    limits: LimitsView,
+    /// Values for parameters that a request leaves out; null for image-to-text.
+    defaults: Option<DefaultsView>,
+    /// Bounds for parameters; null for image-to-text.
+    limits: Option<LimitsView>,
 }
 
 /// What pixels cost: output pixels of text-to-image, input pixels of image-to-text.
@@ -109,12 +109,12 @@ pub(crate) struct LimitsView {
 )]
 pub(crate) async fn list(State(models): State<Models>, _reader: Reader) -> Result<Json<ModelList>, Error> {
     let workers = models.store.workers().await?;
-    let views = models.catalog.models().iter().map(|model| ModelView::new(model, &workers));
+    let views = models.catalog.models().iter().map(|model| models.view(model, &workers));
     Ok(Json(ModelList { models: views.collect() }))
 }
 
-impl ModelView {
-    fn new(model: &Model, workers: &[Worker]) -> Self {
+impl Models {
+    fn view(&self, model: &Model, workers: &[Worker]) -> ModelView {
         let serving = workers.iter().filter(|worker| worker.lanes.contains(&model.lane)).count();
         let loaded = workers.iter().filter(|worker| worker.loaded.contains(&model.lane)).count();
         let state = match (serving, loaded) {
@@ -122,11 +122,13 @@ impl ModelView {
             (_, 0) => "available",
             _ => "ready",
         };
-        Self {
+        let draws = model.lane.pipeline() == Pipeline::TextToImage;
+        let default = self.catalog.default_of(model.lane.pipeline());
+        ModelView {
             id: model.lane.model().to_owned(),
             pipeline: model.lane.pipeline().as_str(),
             aliases: model.aliases.clone(),
-            default: model.default,
+            default: default.is_some_and(|default| default.lane == model.lane),
             warm: model.warm,
             state,
             workers: serving,
@@ -136,17 +138,17 @@ impl ModelView {
                 pixels_per_unit: price.pixels_per_unit,
                 currency: price.currency.clone(),
             }),
-            defaults: DefaultsView {
+            defaults: draws.then_some(DefaultsView {
                 steps: model.defaults.steps,
                 guidance_scale: model.defaults.guidance_scale,
                 width: model.defaults.width,
                 height: model.defaults.height,
-            },
-            limits: LimitsView {
+            }),
+            limits: draws.then_some(LimitsView {
                 max_side: model.limits.max_side,
                 max_images: model.limits.max_images,
                 max_steps: model.limits.max_steps,
-            },
+            }),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) async fn observe(State(mint): State<Mint>, request: Request, next: Ne
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
     metrics::counter!("darkroom_http_requests_total", &labels).increment(1);
     metrics::histogram!("darkroom_http_request_seconds", &labels).record(elapsed.as_secs_f64());
-    span.in_scope(|| tracing::info!(status, elapsed_ms = elapsed.as_secs_f64() * 1e3, "answered"));
+    span.in_scope(|| tracing::info!(status, elapsed_ms = elapsed.as_millis(), "answered"));
     response
 }
 

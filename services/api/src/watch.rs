@@ -144,6 +144,16 @@ impl Watch {
         }
     }
 
+    /// How many jobs are waited for.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn watched(&self, ids: &[JobId]) -> Vec<JobId> {
         let jobs = self.lock();
         ids.iter().copied().filter(|id| jobs.contains_key(id)).collect()

@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::NAME;
-use crate::config::ServeConfig;
+use crate::config::{ServeConfig, UrlSecret};
 use crate::{Api, ApiParts, Links, Mint, Server, router};
 
 /// How long cleaning up behind the last requests may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Result<()> {
+    let secret = UrlSecret::parse(&config.url_secret)?;
     let catalog = read_catalog(&config).await?;
     let store = Store::connect(&config.store, NAME).await.context("failed to connect to DATABASE_URL")?;
     store.check_schema().await?;
@@ -38,7 +39,7 @@ pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Resu
         store: store.clone(),
         blobs: blobs.clone(),
         catalog: Arc::new(catalog),
-        links: Links::new(&public, config.url_secret),
+        links: Links::new(&public, secret),
         mint: Mint::from_os(),
         stop: soft.clone(),
     });

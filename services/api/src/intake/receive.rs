@@ -29,7 +29,7 @@ const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A picture of the largest size over a slow line of 1.5 Mbit/s.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest silence in the middle of a body.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a place among the uploads.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -115,7 +115,15 @@ mod tests {
         let errors = parse(query).unwrap_err();
         let lines: Vec<String> =
             errors.iter().map(|e| format!("{} [{}] {}", e.place(), e.code, e.detail)).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @"
+        state [choice] expected one of queued, running, succeeded, failed, canceled, expired
+        pipeline [choice] expected one of text-to-image, image-to-text
+        limit [range] expected an integer from 1 to 100
+        limit [repeated] give it once
+        cursor [cursor] expected `next_cursor` of an earlier page
+        colour [unknown] unknown parameter: expected one of state, pipeline, model, limit, cursor
+        model [text] must not contain the character U+0000
+        ");
     }
 
     #[test]

@@ -9,6 +9,9 @@ use utoipa::ToSchema;
 
 use super::Error;
 
+/// The most fields that one answer names: a document of a megabyte has room for many thousands.
+const MAX_ERRORS: usize = 100;
+
 /// RFC 9457 problem details.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Problem {
@@ -30,7 +33,7 @@ pub struct Problem {
     pub code: &'static str,
     /// Id to quote when asking for help; the same as in the header `x-request-id`.
     pub request_id: String,
-    /// Every field or query parameter that cannot be used.
+    /// Every field or query parameter that cannot be used, the first hundred of them.
     pub errors: Vec<ProblemField>,
     /// The code again, where clients of fal look for it.
     pub error_type: &'static str,
@@ -80,6 +83,7 @@ impl ProblemField {
 
 /// The error object of OpenAI's clients.
 #[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = OpenAiError)]
 pub struct Legacy {
     /// What is wrong.
     pub message: String,
@@ -96,7 +100,8 @@ impl Problem {
     /// The document for `error`; path and id of the request are filled in by [`render`].
     pub(super) fn new(error: &Error) -> Self {
         let (status, code, title) = error.kind();
-        let errors = if let Error::Fields(fields) = error { fields.clone() } else { Vec::new() };
+        let errors =
+            if let Error::Fields(fields) = error { &fields[..fields.len().min(MAX_ERRORS)] } else { &[] };
         let known = if let Error::UnknownModel { known, .. } = error { Some(known.clone()) } else { None };
         let detail = error.to_string();
         let param = errors.first().map(|field| field.place().trim_start_matches('/').replace('/', "."));
@@ -109,7 +114,7 @@ impl Problem {
             instance: String::new(),
             code,
             request_id: String::new(),
-            errors,
+            errors: errors.to_vec(),
             error_type: code,
             known,
         }

@@ -1,6 +1,6 @@
 //! The submitted document, for the documentation only: `darkroom_jobs::parse_submission` reads it, and a
 //! test holds the two together.
-#![cfg_attr(not(test), expect(dead_code, reason = "only their schemas are used"))]
+#![expect(dead_code, reason = "only their schemas are used")]
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,6 @@ pub(crate) struct Submission {
 
 /// Parameters of the pipeline.
 #[derive(ToSchema)]
-#[schema(no_recursion)]
 #[serde(untagged)]
 pub(crate) enum SubmittedInput {
     TextToImage(TextToImageParameters),

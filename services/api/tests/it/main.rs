@@ -1,0 +1,20 @@
+//! The API over HTTP, on a real database and real storage: run through `cargo xtask test`.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
+
+mod app;
+mod auth;
+mod cancel;
+mod client;
+mod fields;
+mod idempotency;
+mod leftovers;
+mod limits;
+mod list;
+mod models;
+mod openapi;
+mod outage;
+mod protocol;
+mod results;
+mod show;
+mod shutdown;
+mod upload;

@@ -1,0 +1,105 @@
+use reqwest::Method;
+
+use crate::app::{Answer, App};
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_document() {
+    let app = App::start().await;
+    insta::assert_json_snapshot!(Answer::of(app.get("/v2/jobs")).await, @r#"
+    {
+      "status": 404,
+      "headers": {
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "code": "not_found",
+        "detail": "there is no such path",
+        "error": {
+          "code": "not_found",
+          "message": "there is no such path",
+          "param": null,
+          "type": "invalid_request_error"
+        },
+        "error_type": "not_found",
+        "errors": [],
+        "instance": "[instance]",
+        "request_id": "[request_id]",
+        "status": 404,
+        "title": "Not found",
+        "type": "urn:darkroom:problem:not_found"
+      }
+    }
+    "#);
+    assert_eq!(Answer::of(app.get("/docs/nothing.js")).await.refusal(), (404, "not_found".to_owned()));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_answered_with_the_right_ones() {
+    let app = App::start().await;
+    insta::assert_json_snapshot!(Answer::of(app.request(Method::PATCH, "/v1/jobs")).await, @r#"
+    {
+      "status": 405,
+      "headers": {
+        "allow": "POST,GET,HEAD",
+        "content-type": "application/problem+json"
+      },
+      "body": {
+        "code": "method_not_allowed",
+        "detail": "this path does not answer to that method",
+        "error": {
+          "code": "method_not_allowed",
+          "message": "this path does not answer to that method",
+          "param": null,
+          "type": "invalid_request_error"
+        },
+        "error_type": "method_not_allowed",
+        "errors": [],
+        "instance": "[instance]",
+        "request_id": "[request_id]",
+        "status": 405,
+        "title": "Method not allowed",
+        "type": "urn:darkroom:problem:method_not_allowed"
+      }
+    }
+    "#);
+    for (method, path) in [
+        (Method::GET, "/v1/jobs/x/cancel"),
+        (Method::POST, "/v1/models"),
+        (Method::PUT, "/r/x.png"),
+        (Method::POST, "/docs/"),
+    ] {
+        let answer = Answer::of(app.request(method, path)).await;
+        assert_eq!(answer.refusal(), (405, "method_not_allowed".to_owned()), "{path}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn request_ids_are_taken_over_or_made() {
+    let app = App::start().await;
+    let ask = async |id: &'static str| {
+        let response = app.get("/v1/jobs/x").header("x-request-id", id).send().await.unwrap();
+        let header = response.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let body: serde_json::Value = response.json().await.unwrap();
+        assert_eq!(body["request_id"], header.as_str());
+        header
+    };
+    assert_eq!(ask("mine-1").await, "mine-1");
+    assert_ne!(ask("not mine").await, "not mine");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_trace_context_is_stored_with_the_job() {
+    let app = App::start().await;
+    let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for traceparent in [context, "00-nonsense"] {
+        let request = app.post("/v1/jobs").header("traceparent", traceparent).json(&crate::app::picture());
+        assert_eq!(Answer::of(request).await.status, 202);
+    }
+    let kept = format!("select count(*) from job_requests where traceparent = '{context}'");
+    assert_eq!(app.database.count(&kept).await, 1);
+    assert_eq!(app.database.count("select count(*) from job_requests where traceparent is null").await, 1);
+    app.stop().await;
+}
