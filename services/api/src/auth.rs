@@ -11,6 +11,7 @@ use moka::future::Cache;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
+use crate::deadline::bounded;
 
 /// How long a revoked key may go on working.
 const REVOCATION_DELAY: Duration = Duration::from_secs(3);
@@ -44,7 +45,7 @@ impl Keys {
         if let Some(known) = self.cache.get(&digest).await {
             return Ok(known);
         }
-        let found = self.store.api_key(&digest).await?.ok_or(Error::Unauthorized)?;
+        let found = bounded(self.store.api_key(&digest)).await?.ok_or(Error::Unauthorized)?;
         self.cache.insert(digest, found.clone()).await;
         Ok(found)
     }

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::Error;
+use crate::deadline::bounded;
 use crate::mint::Mint;
 pub(crate) use idempotency::IdempotencyKey;
 pub(crate) use receive::{MAX_REQUEST_BYTES, Received};
@@ -101,7 +102,7 @@ impl Intake {
 
     async fn store_job(&self, new: NewJob, staged: Option<Staged>) -> Result<Accepted, Error> {
         use darkroom_store::Accepted as Outcome;
-        match self.store.accept(&new).await {
+        match bounded(self.store.accept(&new)).await {
             Ok(Outcome::Created(job)) => {
                 if let Some(staged) = staged {
                     staged.keep();
@@ -115,7 +116,7 @@ impl Intake {
                 if let Some(staged) = staged {
                     self.tasks.spawn(self.clone().look_later(new.tenant, new.id, staged).in_current_span());
                 }
-                Err(error.into())
+                Err(error)
             }
         }
     }
@@ -127,7 +128,7 @@ impl Intake {
                 () = sleep(LOOK_PAUSE) => {}
                 () = self.stop.cancelled() => break,
             }
-            match self.store.job(tenant, id).await {
+            match bounded(self.store.job(tenant, id)).await {
                 Ok(Some(_)) => return staged.keep(),
                 Ok(None) => return drop(staged),
                 Err(error) => tracing::debug!(%error, job = %id, "failed to look for a job"),

@@ -17,6 +17,7 @@ use darkroom_jobs::{JobId, JobState, TenantId};
 use darkroom_store::{Job, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
 use crate::links::Links;
 use crate::watch::Watch;
@@ -54,7 +55,7 @@ impl Until {
 impl Jobs {
     /// The tenant's job.
     pub(crate) async fn find(&self, tenant: TenantId, id: JobId) -> Result<Job, Error> {
-        self.store.job(tenant, id).await?.ok_or(Error::NotFound("job"))
+        bounded(self.store.job(tenant, id)).await?.ok_or(Error::NotFound("job"))
     }
 
     /// The tenant's job, as soon as it is what the caller waits for, at the latest after `wait` or when the

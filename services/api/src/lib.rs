@@ -10,6 +10,7 @@ mod api;
 mod auth;
 pub mod commands;
 pub mod config;
+mod deadline;
 mod etag;
 mod image_header;
 mod intake;

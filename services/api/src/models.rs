@@ -9,6 +9,7 @@ use darkroom_store::{Store, Worker};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::deadline::bounded;
 use crate::{Error, Problem, Reader};
 
 /// The catalog and the workers.
@@ -108,7 +109,7 @@ pub(crate) struct LimitsView {
     security(("key" = []))
 )]
 pub(crate) async fn list(State(models): State<Models>, _reader: Reader) -> Result<Json<ModelList>, Error> {
-    let workers = models.store.workers().await?;
+    let workers = bounded(models.store.workers()).await?;
     let views = models.catalog.models().iter().map(|model| models.view(model, &workers));
     Ok(Json(ModelList { models: views.collect() }))
 }

@@ -3,6 +3,7 @@
 //! Logs carry neither queries (they hold signatures) nor headers nor bodies.
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -31,6 +32,8 @@ pub(crate) async fn observe(State(mint): State<Mint>, request: Request, next: Ne
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    // Answers are one caller's own, and refusals pass.
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
     let status = response.status().as_u16();
     let labels = [("method", method.to_owned()), ("route", route), ("status", status.to_string())];
     metrics::counter!("darkroom_http_requests_total", &labels).increment(1);

@@ -85,7 +85,7 @@ pub enum Error {
     #[error("the job of this Idempotency-Key has been deleted")]
     Deleted,
     /// The job cannot be canceled any more.
-    #[error("the job is {0} already")]
+    #[error("the job is already {0}")]
     AlreadyFinal(JobState),
     /// The job cannot be deleted yet.
     #[error("the job is {0}: cancel it first")]

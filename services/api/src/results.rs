@@ -17,6 +17,7 @@ use darkroom_blobs::{Blobs, ByteRange, Presign};
 use darkroom_store::{ArtifactObject, Store};
 use url::form_urlencoded;
 
+use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
 use crate::links::{Links, ResultName};
 use crate::{Error, Problem};
@@ -76,7 +77,8 @@ pub(crate) async fn fetch(
     let name = path.ok().and_then(|Path(file)| ResultName::parse(&file));
     let name = name.filter(|name| results.links.verify(*name, &signature(query.as_deref())));
     let name = name.ok_or(Error::NotFound("result"))?;
-    let object = results.store.artifact_object(name.artifact).await?.ok_or(Error::NotFound("result"))?;
+    let object = bounded(results.store.artifact_object(name.artifact)).await?;
+    let object = object.ok_or(Error::NotFound("result"))?;
     let tag = etag::of_digest(&object.sha256);
     if NoneMatch::from_headers(&headers).is_some_and(|have| have.matches(&tag)) {
         return Ok((StatusCode::NOT_MODIFIED, about(&object, name)?).into_response());

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::bounded;
+
 /// How late a change is seen whose notification was lost. Also the pause before the database is asked again
 /// after a failure.
 const POLL_PERIOD: Duration = Duration::from_secs(1);
@@ -127,7 +129,7 @@ impl Watch {
         if ids.is_empty() {
             return;
         }
-        match store.job_versions(&ids).await {
+        match bounded(store.job_versions(&ids)).await {
             Ok(versions) => self.publish(&ids, &versions),
             Err(error) => tracing::debug!(%error, "failed to read versions of watched jobs"),
         }

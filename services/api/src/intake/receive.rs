@@ -134,7 +134,6 @@ fn media_type(headers: &HeaderMap) -> String {
 
 async fn read_document(body: Body) -> Result<Value, Error> {
     refuse_announced(&body, MAX_DOCUMENT_BYTES)?;
-    // Limited one byte above what is allowed, so that the two failures can be told apart.
     let bytes =
         to_bytes(body, MAX_DOCUMENT_BYTES).await.map_err(|error| from_body(&error, MAX_DOCUMENT_BYTES))?;
     parse_document(&bytes)

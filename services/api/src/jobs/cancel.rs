@@ -6,6 +6,7 @@ use darkroom_jobs::JobState;
 use darkroom_store::Canceled;
 
 use super::{JobPath, Jobs};
+use crate::deadline::bounded;
 use crate::{Error, JobView, Problem, Submitter};
 
 /// Cancel a job.
@@ -31,7 +32,7 @@ pub(crate) async fn cancel(
     Submitter(tenant): Submitter,
     JobPath(id): JobPath,
 ) -> Result<Json<JobView>, Error> {
-    let canceled = jobs.store.cancel(tenant, id).await?;
+    let canceled = bounded(jobs.store.cancel(tenant, id)).await?;
     let job = match canceled {
         Canceled::NotFound => return Err(Error::NotFound("job")),
         Canceled::Done | Canceled::AlreadyFinal => jobs.find(tenant, id).await?,

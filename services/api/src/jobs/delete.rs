@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use darkroom_store::Deleted;
 
 use super::{JobPath, Jobs};
+use crate::deadline::bounded;
 use crate::{Error, Problem, Submitter};
 
 /// Delete a final job.
@@ -29,7 +30,7 @@ pub(crate) async fn delete(
     Submitter(tenant): Submitter,
     JobPath(id): JobPath,
 ) -> Result<StatusCode, Error> {
-    match jobs.store.delete(tenant, id).await? {
+    match bounded(jobs.store.delete(tenant, id)).await? {
         Deleted::Done => Ok(StatusCode::NO_CONTENT),
         Deleted::NotFound => Err(Error::NotFound("job")),
         Deleted::NotFinal => Err(Error::NotFinal(jobs.find(tenant, id).await?.state)),

@@ -8,6 +8,7 @@ use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::{Jobs, cursor};
+use crate::deadline::bounded;
 use crate::{Error, JobView, Problem, ProblemField, Reader};
 
 const DEFAULT_LIMIT: i64 = 20;
@@ -51,7 +52,7 @@ pub(crate) async fn list(
     let filter = parse(query.as_deref().unwrap_or_default()).map_err(Error::Fields)?;
     // One more than the page holds tells whether there is a next one.
     let probe = JobFilter { limit: filter.limit + 1, ..filter.clone() };
-    let mut found = jobs.store.jobs(tenant, &probe).await?;
+    let mut found = bounded(jobs.store.jobs(tenant, &probe)).await?;
     let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let more = found.len() > page;
     found.truncate(page);

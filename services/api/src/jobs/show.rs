@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, ETAG};
+use axum::http::header::ETAG;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
@@ -10,9 +10,6 @@ use super::{JobPath, Jobs, Until};
 use crate::etag::{self, NoneMatch};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
 use crate::{Error, JobView, Problem, Reader};
-
-/// Bodies hold the caller's own data and change without notice.
-const CACHE: &str = "private, no-cache";
 
 /// Show a job.
 ///
@@ -58,7 +55,6 @@ pub(crate) async fn show(
         if known { StatusCode::NOT_MODIFIED.into_response() } else { Json(jobs.view(job)).into_response() };
     let headers = response.headers_mut();
     headers.insert(ETAG, HeaderValue::try_from(tag).map_err(Error::internal)?);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(CACHE));
     if let Some(applied) = prefer.applied() {
         headers.insert(PREFERENCE_APPLIED, applied);
     }

@@ -16,6 +16,7 @@ async fn a_missing_or_wrong_key_is_refused() {
     {
       "status": 401,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json",
         "www-authenticate": "Bearer"
       },
@@ -74,6 +75,7 @@ async fn scopes_and_operator_keys_are_kept_apart() {
     {
       "status": 403,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {

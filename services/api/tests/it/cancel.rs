@@ -24,14 +24,15 @@ async fn a_job_that_ended_otherwise_cannot_be_canceled() {
     {
       "status": 409,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
         "code": "job_already_final",
-        "detail": "the job is failed already",
+        "detail": "the job is already failed",
         "error": {
           "code": "job_already_final",
-          "message": "the job is failed already",
+          "message": "the job is already failed",
           "param": null,
           "type": "invalid_request_error"
         },

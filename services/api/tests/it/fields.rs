@@ -14,6 +14,7 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
     {
       "status": 202,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/json",
         "etag": "W/\"v1\"",
         "location": "/v1/jobs/[id]",
@@ -87,6 +88,7 @@ async fn every_field_that_cannot_be_used_is_named_at_once() {
     {
       "status": 422,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
@@ -156,6 +158,7 @@ async fn an_unknown_model_is_answered_with_the_known_ones() {
     {
       "status": 400,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
@@ -193,6 +196,7 @@ async fn bodies_that_cannot_be_read_are_refused() {
     {
       "status": 400,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {

@@ -20,6 +20,7 @@ async fn a_repeated_submission_finds_the_first_job() {
     assert_eq!(again.id(), first.id());
     insta::assert_json_snapshot!(again.headers, @r#"
     {
+      "cache-control": "private, no-cache",
       "content-type": "application/json",
       "etag": "W/\"v1\"",
       "idempotency-replayed": "true",
@@ -53,6 +54,7 @@ async fn a_key_stands_for_one_request_of_one_tenant() {
     {
       "status": 422,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
@@ -111,6 +113,7 @@ async fn what_is_no_key_is_refused() {
     {
       "status": 400,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {

@@ -62,6 +62,7 @@ async fn every_parameter_that_cannot_be_used_is_named_at_once() {
     {
       "status": 422,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {

@@ -11,6 +11,7 @@ async fn without_its_database_the_service_asks_to_try_again() {
     {
       "status": 503,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json",
         "retry-after": "2"
       },

@@ -9,6 +9,7 @@ async fn what_is_not_there_is_a_problem_document() {
     {
       "status": 404,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
@@ -42,6 +43,7 @@ async fn a_wrong_method_is_answered_with_the_right_ones() {
       "status": 405,
       "headers": {
         "allow": "POST,GET,HEAD",
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {

@@ -177,6 +177,7 @@ async fn a_submission_waits_for_its_result() {
     assert_eq!((answer.status, answer.text("/state").as_str()), (200, "succeeded"));
     insta::assert_json_snapshot!(answer.headers, @r#"
     {
+      "cache-control": "private, no-cache",
       "content-type": "application/json",
       "etag": "W/\"v4\"",
       "location": "/v1/jobs/[id]",

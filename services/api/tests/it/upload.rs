@@ -44,6 +44,7 @@ async fn a_picture_is_enough_for_a_caption() {
     {
       "status": 202,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/json",
         "etag": "W/\"v1\"",
         "location": "/v1/jobs/[id]",
@@ -139,6 +140,7 @@ async fn what_is_no_picture_is_refused() {
     {
       "status": 400,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
@@ -246,6 +248,7 @@ async fn the_limit_is_on_the_picture_and_counts_every_byte() {
     {
       "status": 413,
       "headers": {
+        "cache-control": "private, no-cache",
         "content-type": "application/problem+json"
       },
       "body": {
