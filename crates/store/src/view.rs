@@ -52,7 +52,7 @@ pub struct Job {
     pub task: Task,
     /// The caller's labels.
     pub metadata: BTreeMap<String, String>,
-    /// Progress of the latest attempt.
+    /// Progress of the attempt that runs.
     pub progress: Option<Progress>,
     /// Timings of the latest attempt, in milliseconds.
     pub timings: Option<BTreeMap<String, f64>>,
@@ -133,6 +133,7 @@ impl TryFrom<JobRow> for Job {
         let attempt = At { table: "attempts", id: row.id };
         let priority = Priority::from_class(row.class)
             .ok_or_else(|| Error::bad_row("jobs", "class", row.id, format!("{} is no class", row.class)))?;
+        let state = at.word("state", &row.state)?;
         let failure = row
             .failure_class
             .map(|class| {
@@ -147,7 +148,7 @@ impl TryFrom<JobRow> for Job {
             tenant: TenantId::from_uuid(row.tenant_id),
             lane: at.word("lane", &row.lane)?,
             priority,
-            state: at.word("state", &row.state)?,
+            state,
             version: row.version,
             attempts: row.attempt,
             failures: row.failures,
@@ -162,7 +163,11 @@ impl TryFrom<JobRow> for Job {
             failure,
             task: request.json("task", row.task)?,
             metadata: request.json("metadata", row.metadata)?,
-            progress: row.progress.map(|value| attempt.json("progress", value)).transpose()?,
+            progress: row
+                .progress
+                .filter(|_| state == JobState::Running)
+                .map(|value| attempt.json("progress", value))
+                .transpose()?,
             timings: row.timings.map(|value| attempt.json("timings", value)).transpose()?,
             artifacts: Vec::new(),
         })
