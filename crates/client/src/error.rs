@@ -104,8 +104,10 @@ pub struct FieldError {
     pub code: String,
 }
 
+/// Where several fields cannot be used; a single one stands in the detail already.
 fn fields(errors: &[FieldError]) -> String {
-    errors.iter().fold(String::new(), |text, error| {
+    let several = if errors.len() > 1 { errors } else { &[] };
+    several.iter().fold(String::new(), |text, error| {
         let place = error.pointer.as_ref().or(error.parameter.as_ref());
         format!("{text}; {}: {}", place.map_or("", String::as_str), error.detail)
     })

@@ -174,7 +174,7 @@ impl Error {
 }
 
 impl IntoResponse for Error {
-    /// The body is written by [`render`], which knows the request.
+    /// The body is written by `render`, which knows the request.
     fn into_response(self) -> Response {
         self.log();
         let problem = Problem::new(&self);
