@@ -71,7 +71,7 @@ pub struct Job {
     pub artifacts: Vec<Artifact>,
     /// Why it failed.
     pub error: Option<Failure>,
-    /// How far the latest attempt is.
+    /// How far the running attempt is; `None` unless the job runs.
     pub progress: Option<Progress>,
     /// Attempts that were started.
     pub attempts: i32,

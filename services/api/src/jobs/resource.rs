@@ -37,7 +37,7 @@ pub struct JobView {
     pub artifacts: Vec<ArtifactView>,
     /// Why it failed.
     pub error: Option<FailureView>,
-    /// How far the latest attempt is.
+    /// How far the running attempt is; null unless the job runs.
     pub progress: Option<ProgressView>,
     /// Attempts that were started.
     pub attempts: i32,
