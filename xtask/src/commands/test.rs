@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check and every test, on a stack made for this run.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -9,10 +9,13 @@ use clap::Args;
 use super::checks::Queries;
 use super::down;
 use crate::interrupt::Interrupt;
-use crate::progress::{note, seconds};
+use crate::progress::{Step, note, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
 use crate::workspace;
+
+/// How long a lease lasts, with a little on top.
+const LEASE: Duration = Duration::from_secs(31);
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Arguments {
@@ -68,6 +71,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output, interrupt: &Interrupt) 
         // All targets at once: the tests want the same, and so no dependency is built in two variants.
         run.step("build", |run| run.cargo(&["build", "--workspace", "--all-targets"]))?;
     }
+    scratch.age(interrupt)?;
     run.step("tests", |run| run.test(arguments, scratch.stack()))?;
     if !run.failed.is_empty() {
         scratch.keep_logs()?;
@@ -181,6 +185,7 @@ impl Tally {
 /// A stack for one command, ended and deleted with it, whatever becomes of the command.
 pub(crate) struct Scratch {
     stack: Stack,
+    started: Instant,
     lock: Option<Lock>,
 }
 
@@ -194,14 +199,28 @@ impl Scratch {
         let stack = Stack::create(&dir.join(format!("{purpose}-{own}")), Lifetime::Throwaway)?;
         // Held for as long as the stack is in use: others tell by it that it is not abandoned.
         let lock = Some(stack.lock_commands(interrupt)?);
-        let scratch = Self { stack, lock };
+        let mut scratch = Self { stack, started: Instant::now(), lock };
         lifecycle::start(&scratch.stack, components, Some(own), interrupt)?;
+        scratch.started = Instant::now();
         Ok(scratch)
     }
 
     /// The stack.
     pub(crate) fn stack(&self) -> &Stack {
         &self.stack
+    }
+
+    /// Waits until the database has been up for longer than a lease: until then nothing is reaped. Only a run
+    /// that had nothing to build gets here so early.
+    fn age(&self, interrupt: &Interrupt) -> Result<()> {
+        let missing = LEASE.saturating_sub(self.started.elapsed());
+        if !missing.is_zero() {
+            let mut step = Step::begin("letting the database grow older than a lease");
+            let old_enough = || Ok((self.started.elapsed() >= LEASE).then_some(()));
+            step.wait(missing + LEASE, interrupt, old_enough)?;
+            step.done("the database is older than a lease");
+        }
+        Ok(())
     }
 
     /// Sets the servers' logs aside, for whoever looks into a failure.
