@@ -116,13 +116,13 @@ async fn get(url: String) -> reqwest::Result<reqwest::Response> {
 }
 
 impl Drop for Service {
+    #[expect(clippy::print_stdout, reason = "the runner shows it with the failed test")]
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking() {
             let log = self.log();
             let tail: Vec<&str> = log.lines().rev().take(40).collect();
             let tail: Vec<&str> = tail.into_iter().rev().collect();
-            #[expect(clippy::print_stdout, reason = "the runner shows it with the failed test")]
             println!("--- {} ---\n{}", self.name, tail.join("\n"));
         }
     }

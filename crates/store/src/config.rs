@@ -1,8 +1,12 @@
 //! Settings of the database.
 
+use std::ffi::OsStr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
@@ -12,7 +16,7 @@ use crate::Error;
 #[derive(Debug, Clone, clap::Args)]
 pub struct StoreConfig {
     /// Connection string of the Postgres database, `postgres://user:password@host:port/database`.
-    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
+    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true, value_parser = DatabaseUrl)]
     pub database_url: SecretString,
 
     /// Most connections to Postgres, 2 to 1000.
@@ -26,13 +30,31 @@ pub struct StoreConfig {
     pub db_connections: u32,
 }
 
-fn database_url(text: &str) -> Result<SecretString, String> {
-    let form = "expected postgres://user:password@host:port/database";
-    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
-        return Err(form.to_owned());
+/// Not a plain function, because clap then repeats the refused value, and this one holds a password.
+#[derive(Clone)]
+struct DatabaseUrl;
+
+impl TypedValueParser for DatabaseUrl {
+    type Value = SecretString;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<SecretString, clap::Error> {
+        let text = value.to_str().filter(|text| is_postgres_url(text));
+        let text = text.ok_or_else(|| {
+            let refusal = "invalid DATABASE_URL, expected postgres://user:password@host:port/database";
+            command.clone().error(ErrorKind::ValueValidation, refusal)
+        })?;
+        Ok(SecretString::from(text))
     }
-    PgConnectOptions::from_str(text).map_err(|_| form.to_owned())?;
-    Ok(text.into())
+}
+
+fn is_postgres_url(text: &str) -> bool {
+    let scheme = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    scheme && PgConnectOptions::from_str(text).is_ok()
 }
 
 /// No statement of ours takes longer on a healthy database.
@@ -64,11 +86,23 @@ impl StoreConfig {
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser, Debug)]
+    struct Settings {
+        #[command(flatten)]
+        store: StoreConfig,
+    }
+
+    fn parse(url: &str) -> Result<Settings, clap::Error> {
+        <Settings as clap::Parser>::try_parse_from(["service", "--database-url", url])
+    }
+
     #[test]
-    fn only_postgres_urls_are_taken() {
-        assert!(database_url("postgres://u:p@127.0.0.1:5432/darkroom").is_ok());
-        for text in ["", "mysql://u@h/d", "postgres://u:p@h:port/d"] {
-            assert!(database_url(text).is_err(), "{text}");
+    fn only_postgres_urls_are_taken_and_a_refused_one_is_not_repeated() {
+        assert!(parse("postgres://u:p@127.0.0.1:5432/darkroom").is_ok());
+        for url in ["", "mysql://u:hunter2@h/d", "postgres://u:hunter2@h:port/d"] {
+            let refusal = parse(url).unwrap_err().to_string();
+            assert!(refusal.contains("DATABASE_URL") && refusal.contains("postgres://"), "{refusal}");
+            assert!(!refusal.contains("hunter2"), "{refusal}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! End-to-end: real services, real Postgres, RabbitMQ and S3.
-#![expect(missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod broker;
 mod fairness;

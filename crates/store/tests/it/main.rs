@@ -1,5 +1,5 @@
 //! The store against a real Postgres.
-#![expect(missing_docs, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod accept;
 mod builder;
