@@ -26,6 +26,11 @@ pub(crate) fn stack_dir() -> PathBuf {
     root().join(".stack")
 }
 
+/// This program, which a build may have deleted or replaced meanwhile.
+pub(crate) fn own_program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
+
 /// Cargo in the repository's root, checking queries against the committed data: no build needs a database.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

@@ -32,7 +32,6 @@ impl Queries {
     pub(crate) fn begin(stack: &Stack, interrupt: &Interrupt) -> Result<Self> {
         let state = stack.state()?;
         let mut create = postgres::psql(&state, "postgres")?;
-        create.arg("--command").arg(format!("DROP DATABASE IF EXISTS {DATABASE}"));
         create.arg("--command").arg(format!("CREATE DATABASE {DATABASE}"));
         quietly(create, interrupt)?;
         for migration in migrations()? {

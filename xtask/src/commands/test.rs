@@ -1,9 +1,10 @@
 //! `cargo xtask test`: every check and every test, on a stack made for this run.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::checks::Queries;
@@ -143,7 +144,7 @@ impl Run<'_> {
         cargo.args(for_cargo).arg("--").args(&arguments.filters).args(for_binaries);
         cargo.envs(environment::test_connections(&stack.state()?));
         cargo.env("DARKROOM_TEST_STACK", stack.dir());
-        cargo.env("XTASK_BIN", std::env::current_exe()?);
+        cargo.env("XTASK_BIN", own_copy(stack)?);
         let status = workspace::run(cargo, self.interrupt, |line| {
             println!("{line}");
             self.tally.add(line);
@@ -156,6 +157,13 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// A copy of this program for the tests: cargo may replace the original while they run.
+fn own_copy(stack: &Stack) -> Result<PathBuf> {
+    let copy = stack.dir().join("xtask");
+    std::fs::copy(workspace::own_program(), &copy).context("failed to copy this program")?;
+    Ok(copy)
 }
 
 /// What the test binaries said in their closing lines.

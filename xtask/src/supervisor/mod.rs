@@ -7,6 +7,7 @@
 mod child;
 pub(crate) mod files;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::process::{self, ProcessId};
 use crate::progress;
 use crate::stack::files::Lock;
 use crate::stack::{Component, Stack, files as stack_files};
+use crate::workspace;
 
 const TICK: Duration = Duration::from_millis(100);
 /// How long a left-over process may take to end.
@@ -31,9 +33,8 @@ const LEFT_OVER_GRACE: Duration = Duration::from_secs(4);
 pub(crate) fn spawn(stack: &Stack, owner: Option<u32>) -> Result<()> {
     let log = stack.log_file("supervisor");
     let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
-    let program = std::env::current_exe().context("failed to find this program's own file")?;
-    let mut command = Command::new(program);
-    command.arg("supervise").arg("--dir").arg(stack.dir());
+    let mut command = Command::new(workspace::own_program());
+    command.arg0("xtask").arg("supervise").arg("--dir").arg(stack.dir());
     if let Some(pid) = owner {
         command.arg("--owner").arg(pid.to_string());
     }
