@@ -22,8 +22,8 @@ async fn another_tenants_single_job_starts_next() {
 
     let job = single.submit_text_to_image(&request("a blue square", 1)).await.unwrap();
     let job = succeeded(&single, &job).await;
-    // One slot: between its submission and its start, the job that ran at that moment ended, and none began;
-    // but one that was leased in the same instant may.
+    // One slot: the other tenant's job that ran at that moment ended, and none began after the submission was
+    // committed. One may have begun just before that, with a later time stamp than the submission's beginning.
     let between = deployment
         .database
         .count(&format!(
@@ -32,7 +32,7 @@ async fn another_tenants_single_job_starts_next() {
             job.id
         ))
         .await;
-    assert_eq!(between, 0, "jobs of the other tenant that started in between");
+    assert!(between <= 1, "{between} jobs of the other tenant started in between");
     drop(worker);
     deployment.end().await;
 }
