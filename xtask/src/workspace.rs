@@ -82,13 +82,13 @@ pub(crate) fn run(
     Ok(status)
 }
 
-/// Builds `packages` and returns where each one's binary lies, by the binary's name.
-pub(crate) fn build(packages: &[String], interrupt: &Interrupt) -> Result<BTreeMap<String, PathBuf>> {
+/// Builds the workspace's binaries and returns where each one lies.
+///
+/// Naming the services alone would select fewer features of what they depend on, and `test` would compile half
+/// of the dependencies a second time.
+pub(crate) fn build_binaries(interrupt: &Interrupt) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo();
-    command.args(["build", "--message-format=json-render-diagnostics"]);
-    for package in packages {
-        command.args(["--package", package]);
-    }
+    command.args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
     let mut binaries = BTreeMap::new();
     let status = run(command, interrupt, |line| {
         if let Ok(message) = serde_json::from_str::<Value>(line)

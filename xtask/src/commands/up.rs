@@ -58,11 +58,10 @@ fn infrastructure(interrupt: &Interrupt) -> Result<(Stack, Vec<Component>)> {
 /// Cargo shows its own progress.
 fn build(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     note("building the services");
-    let packages: Vec<String> = Component::SERVICES.into_iter().map(services::package).collect();
-    let built = workspace::build(&packages, interrupt)?;
+    let built = workspace::build_binaries(interrupt)?;
     stack.update(|state| {
         for service in Component::SERVICES {
-            let name = services::package(service);
+            let name = services::binary_name(service);
             let path = built.get(&name).with_context(|| format!("the build made no binary {name}"))?;
             state.binaries.insert(service, path.clone());
         }

@@ -170,6 +170,7 @@ fn wait_until_ready(
         }
         Ok(None)
     });
+    interrupt.check()?;
     if let Err(error) = outcome {
         let lines = files::last_lines(&log, 20);
         bail!("{error:#}\n--- the end of {} ---\n{lines}", log.display());

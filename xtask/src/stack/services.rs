@@ -13,8 +13,8 @@ use super::ports::{self, Port};
 use super::{Component, Stack, State, environment, files};
 use crate::workspace;
 
-/// The package and binary of a service.
-pub(crate) fn package(component: Component) -> String {
+/// The name of a service's package and binary.
+pub(crate) fn binary_name(component: Component) -> String {
     format!("darkroom-{}", component.name())
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn command(component: Component, stack: &Stack, state: &State) -> Res
 /// The service's binary with the settings that all of its subcommands read.
 pub(crate) fn binary(component: Component, stack: &Stack, state: &State) -> Result<Command> {
     let path = state.binaries.get(&component);
-    let path = path.with_context(|| format!("{} has not been built", package(component)))?;
+    let path = path.with_context(|| format!("{} has not been built", binary_name(component)))?;
     let mut command = Command::new(path);
     command.current_dir(stack.dir()).stdin(Stdio::null());
     // What cargo set for this program is not meant for the services.
@@ -57,6 +57,8 @@ pub(crate) fn binary(component: Component, stack: &Stack, state: &State) -> Resu
     }
     command.envs(environment::connections(state));
     command.env("DARKROOM_CATALOG", catalog());
+    // The log is a file.
+    command.env("NO_COLOR", "1");
     if std::env::var_os("DARKROOM_LOG").is_none() {
         command.env("DARKROOM_LOG", "info");
     }

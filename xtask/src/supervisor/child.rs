@@ -31,6 +31,7 @@ pub(super) struct Supervised {
     ready: bool,
     was_ever_ready: bool,
     stopping: bool,
+    killed: bool,
     failures: u32,
     last_failure: Option<String>,
     started: Instant,
@@ -50,6 +51,7 @@ impl Supervised {
             ready: false,
             was_ever_ready: false,
             stopping: false,
+            killed: false,
             failures: 0,
             last_failure: None,
             started: now,
@@ -84,6 +86,7 @@ impl Supervised {
         }
         generation.clone_into(&mut self.generation);
         self.stopping = false;
+        self.killed = false;
         self.ready = false;
         self.started = Instant::now();
         match self.try_start(stack) {
@@ -146,9 +149,11 @@ impl Supervised {
         }
     }
 
-    /// Kills it and the processes of its group.
+    /// Kills it and the processes of its group, once.
     pub(super) fn kill(&mut self) {
-        if let Some(child) = &self.child {
+        if let Some(child) = &self.child
+            && !std::mem::replace(&mut self.killed, true)
+        {
             note(format!("{} did not end in time and is killed", self.component.name()));
             report_error(process::send_group(child.id(), Signal::KILL));
         }
