@@ -16,9 +16,14 @@ use crate::interrupt::Interrupt;
 use crate::process;
 
 /// The repository's root.
+///
+/// `cargo run` says where this package lies. Without it, what the compiler said is as good, unless the checkout
+/// was moved since.
 pub(crate) fn root() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest).to_path_buf()
+    let told = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let told = told.filter(|dir| dir.ends_with("xtask") && dir.join("Cargo.toml").exists());
+    let manifest = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    manifest.parent().map(Path::to_path_buf).unwrap_or(manifest)
 }
 
 /// The folder of the stack that `up` starts.

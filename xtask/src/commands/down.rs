@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let dir = workspace::stack_dir();
-    if let Some(stack) = Stack::find(&dir) {
+    if let Some(stack) = Stack::find(&dir)? {
         let _lock = stack.lock_commands(interrupt)?;
         if !lifecycle::shut_down(&stack)? {
             note("nothing was running");
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
 
 /// Ends and deletes the stacks in `dir` whose command is gone: a test run that was killed leaves one behind.
 pub(crate) fn remove_abandoned(dir: &Path) -> Result<()> {
-    for stack in Stack::nested(dir) {
+    for stack in Stack::nested(dir)? {
         if stack.state()?.lifetime == Lifetime::Kept || lifecycle::is_supervised(&stack)? {
             continue;
         }
@@ -56,7 +56,7 @@ pub(crate) fn remove_abandoned(dir: &Path) -> Result<()> {
 
 /// Ends `stack` and those made inside its folder, and deletes all of them.
 pub(crate) fn dispose(stack: &Stack) -> Result<()> {
-    for inner in Stack::nested(stack.dir()) {
+    for inner in Stack::nested(stack.dir())? {
         lifecycle::shut_down(&inner)?;
         inner.delete()?;
     }

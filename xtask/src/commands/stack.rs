@@ -113,5 +113,5 @@ fn print_connections(stack: &Stack) -> Result<()> {
 }
 
 fn find(dir: &std::path::Path) -> Result<Stack> {
-    Stack::find(dir).with_context(|| format!("there is no stack in {}", dir.display()))
+    Stack::find(dir)?.with_context(|| format!("there is no stack in {}", dir.display()))
 }

@@ -14,6 +14,7 @@ pub(crate) mod component;
 pub(crate) mod environment;
 pub(crate) mod files;
 pub(crate) mod lifecycle;
+mod origin;
 pub(crate) mod ports;
 pub(crate) mod postgres;
 pub(crate) mod probe;
@@ -33,6 +34,8 @@ pub(crate) use state::{Lifetime, State};
 use crate::interrupt::Interrupt;
 use files::Lock;
 
+const STATE_FILE: &str = "stack.json";
+
 /// A stack's folder. Its state is read from disk whenever it is needed, since the supervisor and any number of
 /// commands share it.
 #[derive(Debug, Clone)]
@@ -47,10 +50,9 @@ impl Stack {
         let dir = dir.canonicalize().with_context(|| format!("failed to resolve {}", dir.display()))?;
         let stack = Self { dir };
         files::create_dir(&stack.log_dir())?;
-        files::create_dir(&stack.dir.join("data"))?;
         let _lock = stack.lock_state()?;
-        if files::read_json::<State>(&stack.state_file())?.is_none() {
-            let mut state = State::generate(lifetime)?;
+        if !origin::settle(&stack)? {
+            let mut state = State::generate(lifetime, &stack.dir)?;
             state.postgres_dir = postgres::choose_dir(&stack, &state)?;
             files::write_json(&stack.state_file(), &state)?;
         }
@@ -58,16 +60,20 @@ impl Stack {
     }
 
     /// The stack in `dir`, if there is one.
-    pub(crate) fn find(dir: &Path) -> Option<Self> {
-        let dir = dir.canonicalize().ok()?;
+    pub(crate) fn find(dir: &Path) -> Result<Option<Self>> {
+        let Ok(dir) = dir.canonicalize() else { return Ok(None) };
         let stack = Self { dir };
-        stack.state_file().exists().then_some(stack)
+        if !stack.state_file().exists() {
+            return Ok(None);
+        }
+        let _lock = stack.lock_state()?;
+        Ok(origin::settle(&stack)?.then_some(stack))
     }
 
     /// The stacks in the folders right inside `dir`.
-    pub(crate) fn nested(dir: &Path) -> Vec<Self> {
+    pub(crate) fn nested(dir: &Path) -> Result<Vec<Self>> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter_map(|entry| Self::find(&entry.path())).collect()
+        entries.filter_map(|entry| Self::find(&entry.path()).transpose()).collect()
     }
 
     /// The stack's folder, absolute.
@@ -137,7 +143,7 @@ impl Stack {
         {
             files::remove_dir(&state.postgres_dir)?;
         }
-        let others = Self::nested(&self.dir);
+        let others = Self::nested(&self.dir)?;
         let entries = std::fs::read_dir(&self.dir)?;
         for path in entries.flatten().map(|entry| entry.path()) {
             if others.iter().any(|other| other.dir == path) {
@@ -154,7 +160,7 @@ impl Stack {
     }
 
     fn state_file(&self) -> PathBuf {
-        self.dir.join("stack.json")
+        self.dir.join(STATE_FILE)
     }
 
     fn lock_state(&self) -> Result<Lock> {

@@ -1,7 +1,7 @@
 //! What a stack remembers between runs: `stack.json`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use rand::TryRngCore as _;
@@ -26,6 +26,9 @@ pub(crate) enum Lifetime {
 pub(crate) struct State {
     /// Random; marks the processes of this stack.
     pub(crate) id: String,
+    /// The stack's folder when it was used last.
+    #[serde(default)]
+    pub(crate) home: PathBuf,
     /// How long the stack is meant to last.
     pub(crate) lifetime: Lifetime,
     /// Passwords and keys, made once.
@@ -54,10 +57,11 @@ pub(crate) struct Secrets {
 }
 
 impl State {
-    /// A new stack's state: fresh secrets, no ports yet.
-    pub(crate) fn generate(lifetime: Lifetime) -> Result<Self> {
+    /// The state of a new stack in `home`: fresh secrets, no ports yet.
+    pub(crate) fn generate(lifetime: Lifetime, home: &Path) -> Result<Self> {
         Ok(Self {
             id: random_hex(8)?,
+            home: home.to_path_buf(),
             lifetime,
             secrets: Secrets {
                 postgres_password: random_hex(16)?,
@@ -112,7 +116,7 @@ mod tests {
 
     #[test]
     fn ports_stay_until_somebody_takes_them() {
-        let mut state = State::generate(Lifetime::Throwaway).unwrap();
+        let mut state = State::generate(Lifetime::Throwaway, Path::new("/nowhere")).unwrap();
         state.assign_ports(Component::Rabbitmq).unwrap();
         let before = state.ports.clone();
         state.assign_ports(Component::Rabbitmq).unwrap();
@@ -127,7 +131,7 @@ mod tests {
 
     #[test]
     fn state_survives_being_written_and_read() {
-        let mut state = State::generate(Lifetime::Kept).unwrap();
+        let mut state = State::generate(Lifetime::Kept, Path::new("/nowhere")).unwrap();
         state.assign_ports(Component::Seaweedfs).unwrap();
         let text = serde_json::to_string(&state).unwrap();
         let read: State = serde_json::from_str(&text).unwrap();

@@ -47,7 +47,7 @@ pub(crate) fn spawn(stack: &Stack, owner: Option<u32>) -> Result<()> {
 pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Result<()> {
     // A session of its own: the terminal's Ctrl-C and hang-up are not for us. Fails only where we lead one.
     let _ = rustix::process::setsid();
-    let stack = Stack::find(dir).with_context(|| format!("there is no stack in {}", dir.display()))?;
+    let stack = Stack::find(dir)?.with_context(|| format!("there is no stack in {}", dir.display()))?;
     let owner = match owner {
         Some(pid) => Some(ProcessId::of(pid).with_context(|| format!("owner {pid} is gone"))?),
         None => None,
