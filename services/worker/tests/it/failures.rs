@@ -109,9 +109,10 @@ async fn device_that_hangs_ends_the_worker_after_its_attempts_are_settled() {
     // Time enough for a probe to find the second job.
     settings.worker.stall_seconds = 5;
     settings.worker.slots = 2;
-    let hung = site.draw(json!({"prompt": "[fake:hang]"})).await;
+    let hung = site.draw(json!({"prompt": "[fake:hang@1]", "images": 2})).await;
     let worker = RunningWorker::start(settings);
-    site.wait(hung, |job| job.state == JobState::Running).await;
+    // Not before the device has it: the other job would overtake it there.
+    site.wait(hung, |job| job.artifacts.len() == 1).await;
     let behind = site.draw(json!({"prompt": "a red circle"})).await;
     let error = worker.ended().await.unwrap_err().to_string();
     assert_eq!(error, "the device hangs in the middle of a step");
