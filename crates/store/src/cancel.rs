@@ -1,6 +1,8 @@
 //! What owners do to their jobs: cancel and delete.
 
 use darkroom_jobs::{JobId, TenantId};
+use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::{Error, Store};
 
@@ -27,29 +29,26 @@ pub enum Deleted {
 }
 
 impl Store {
-    /// Cancels a job and revokes the lease under which it runs, in one statement.
+    /// Cancels a job and revokes the lease under which it runs.
     ///
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
     pub async fn cancel(&self, tenant: TenantId, id: JobId) -> Result<Canceled, Error> {
+        let mut transaction = self.pool.begin().await?;
         let canceled = sqlx::query_scalar!(
-            r#"
-            with job as (
-                update jobs
-                set state = 'canceled', version = version + 1, lease_token = null, finished_at = now()
-                where id = $1 and tenant_id = $2 and state in ('queued', 'running') and deleted_at is null
-                returning id
-            ), attempt as (
-                update attempts a set state = 'canceled', finished_at = now()
-                from job where a.job_id = job.id and a.state = 'running'
-            )
-            select id from job
-            "#,
+            "update jobs
+             set state = 'canceled', version = version + 1, lease_token = null, finished_at = now()
+             where id = $1 and tenant_id = $2 and state in ('queued', 'running') and deleted_at is null
+             returning id",
             id.as_uuid(),
             tenant.as_uuid()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&mut *transaction)
         .await?;
+        if canceled.is_some() {
+            close_attempts(&mut transaction, &[id.as_uuid()]).await?;
+        }
+        transaction.commit().await?;
         if canceled.is_some() {
             self.pending.job(id);
             return Ok(Canceled::Done);
@@ -86,4 +85,16 @@ impl Store {
         .await?;
         Ok(found.is_some())
     }
+}
+
+/// Cancels the running attempts of jobs that were just canceled or expired. A statement of its own: the first may
+/// have waited for the transaction that leased the job, and would not see the attempt which that one made.
+pub(crate) async fn close_attempts(connection: &mut PgConnection, jobs: &[Uuid]) -> Result<(), Error> {
+    sqlx::query!(
+        "update attempts set state = 'canceled', finished_at = now() where job_id = any($1) and state = 'running'",
+        jobs
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

@@ -65,6 +65,18 @@ impl Error {
         matches!(self, Self::Unavailable(_))
     }
 
+    /// Whether the database as a whole could not be reached, so that others may not have reached it either: not a
+    /// deadlock, a lock that took too long, or a row that cannot be read.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => error
+                .code()
+                .is_some_and(|code| ["57P", "08", "53"].iter().any(|class| code.starts_with(class))),
+            Self::Unavailable(_) => true,
+            _ => false,
+        }
+    }
+
     pub(crate) fn bad_row(
         table: &'static str,
         column: &'static str,

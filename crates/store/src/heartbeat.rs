@@ -40,10 +40,19 @@ impl Store {
             beats.iter().map(|beat| beat.progress.map(Json)).collect();
         let held: Vec<Uuid> = sqlx::query_scalar!(
             r#"
+            with held as (
+                -- In the order in which the reaper locks, so that the two cannot wait for each other.
+                select a.job_id, a.number, b.progress
+                from unnest($1::uuid[], $2::int[], $3::uuid[], $4::jsonb[]) as b (job_id, number, token, progress)
+                join attempts a on a.job_id = b.job_id and a.number = b.number and a.lease_token = b.token
+                where a.state = 'running'
+                order by a.job_id
+                for update of a
+            )
             update attempts a
-            set lease_expires_at = now() + $5 * interval '1 second', progress = coalesce(b.progress, a.progress)
-            from unnest($1::uuid[], $2::int[], $3::uuid[], $4::jsonb[]) as b (job_id, number, token, progress)
-            where a.job_id = b.job_id and a.number = b.number and a.lease_token = b.token and a.state = 'running'
+            set lease_expires_at = now() + $5 * interval '1 second', progress = coalesce(h.progress, a.progress)
+            from held h
+            where a.job_id = h.job_id and a.number = h.number
             returning a.lease_token
             "#,
             &jobs,

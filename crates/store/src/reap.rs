@@ -2,6 +2,7 @@
 
 use darkroom_jobs::{Failure, FailureClass, JobId, LeaseToken, Retry, RetryPolicy, WorkerId};
 
+use crate::cancel::close_attempts;
 use crate::rows::At;
 use crate::settle::{Close, Ending};
 use crate::{Error, Lease, Store};
@@ -42,6 +43,7 @@ impl Store {
             ), lost as (
                 select a.* from attempts a join expired e on e.id = a.job_id
                 where a.state = 'running' and a.lease_expires_at < now()
+                order by a.job_id
                 for update of a
             )
             select j.id, j.attempt, j.failures, j.max_attempts, j.worker_deaths, a.lease_token, a.worker_id,
@@ -97,31 +99,25 @@ impl Store {
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
     pub async fn expire(&self, limit: i64) -> Result<Vec<JobId>, Error> {
-        let expired: Vec<JobId> = sqlx::query_scalar!(
+        let mut transaction = self.pool.begin().await?;
+        let ids = sqlx::query_scalar!(
             r#"
-            with due as (
+            update jobs set state = 'expired', version = version + 1, lease_token = null, finished_at = now()
+            where id = any(array(
                 select id from jobs
                 where state in ('queued', 'running') and deadline <= now()
                 order by deadline limit $1
                 for update skip locked
-            ), job as (
-                update jobs j
-                set state = 'expired', version = version + 1, lease_token = null, finished_at = now()
-                from due where j.id = due.id
-                returning j.id
-            ), attempt as (
-                update attempts a set state = 'canceled', finished_at = now()
-                from job where a.job_id = job.id and a.state = 'running'
-            )
-            select id from job
+            ))
+            returning id
             "#,
             limit
         )
-        .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(JobId::from_uuid)
-        .collect();
+        .fetch_all(&mut *transaction)
+        .await?;
+        close_attempts(&mut transaction, &ids).await?;
+        transaction.commit().await?;
+        let expired: Vec<JobId> = ids.into_iter().map(JobId::from_uuid).collect();
         for &job in &expired {
             self.pending.job(job);
         }

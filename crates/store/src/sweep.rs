@@ -20,20 +20,24 @@ impl Store {
     /// Idempotency keys answer for at least this long.
     const KEEP_KEY_SECONDS: f64 = 24.0 * 3600.0;
 
-    /// Final jobs that are deleted or past their retention and still have objects.
+    /// Final jobs that are deleted or past their retention and still have objects, and that ended at least
+    /// `after_seconds` ago: a worker that has not heard of the end may still upload.
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn jobs_to_sweep(&self, limit: i64) -> Result<Vec<JobId>, Error> {
+    pub async fn jobs_to_sweep(&self, after_seconds: f64, limit: i64) -> Result<Vec<JobId>, Error> {
         let ids = sqlx::query_scalar!(
             r#"
-            (select id as "id!" from jobs where deleted_at is not null and swept_at is null order by deleted_at limit $1)
+            (select id as "id!" from jobs
+             where deleted_at is not null and swept_at is null and finished_at <= now() - $2 * interval '1 second'
+             order by deleted_at limit $1)
             union
             (select id from jobs
-             where expires_at <= now() and swept_at is null and state not in ('queued', 'running')
+             where expires_at <= now() and swept_at is null and finished_at <= now() - $2 * interval '1 second'
              order by expires_at limit $1)
             "#,
-            limit
+            limit,
+            after_seconds
         )
         .fetch_all(&self.pool)
         .await?;
@@ -67,13 +71,13 @@ impl Store {
     pub async fn delete_swept_jobs(&self, limit: i64) -> Result<u64, Error> {
         let deleted = sqlx::query!(
             r#"
-            delete from jobs where id in (
+            delete from jobs where id = any(array(
                 select id from jobs
                 where swept_at is not null
                   and (idempotency_key is null or created_at < now() - $2 * interval '1 second')
                 order by swept_at limit $1
                 for update skip locked
-            )
+            ))
             "#,
             limit,
             Self::KEEP_KEY_SECONDS

@@ -46,8 +46,8 @@ struct Settings {
     )]
     sweep_seconds: u64,
 
-    /// Seconds after the end of an unsuccessful attempt before objects it left are deleted, 0 to 86400: time for
-    /// a worker that does not know yet that its lease is gone.
+    /// Seconds after the end of a job or attempt before its objects are deleted, 0 to 86400: time for a worker
+    /// that does not know yet that its lease is gone and still uploads.
     #[arg(
         long,
         env = "DARKROOM_SWEEP_GRACE_SECONDS",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use darkroom_store::Store;
+use darkroom_store::{Error, Store};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -11,31 +11,40 @@ use crate::rhythm::Rhythm;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const BATCH: i64 = 200;
+/// Batches of expired jobs in one round, so that reaping has its turn.
+const MOST_BATCHES: usize = 20;
 
 pub(crate) async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
     let mut rhythm = Rhythm::new("reaper", PERIOD);
     let mut jitter = StdRng::from_os_rng();
     let mut gap = Gap::default();
     loop {
-        let reaping = gap.is_over(Instant::now());
-        let failed = rhythm.note(expire(&store).await).is_none()
-            || (reaping && rhythm.note(reap(&store, &mut jitter).await).is_none());
-        if failed {
+        let mut outcome = expire(&store).await;
+        if outcome.is_ok() && gap.is_over(Instant::now()) {
+            outcome = reap(&store, &mut jitter).await;
+        }
+        if outcome.as_ref().is_err_and(Error::is_outage) {
             gap.noticed(Instant::now());
         }
+        rhythm.note(outcome);
         if !rhythm.wait(&stop).await {
             return Ok(());
         }
     }
 }
 
-async fn expire(store: &Store) -> Result<(), darkroom_store::Error> {
-    let expired = store.expire(BATCH).await?;
-    metrics::counter!("darkroom_jobs_expired_total").increment(expired.len() as u64);
+async fn expire(store: &Store) -> Result<(), Error> {
+    for _ in 0..MOST_BATCHES {
+        let expired = store.expire(BATCH).await?.len();
+        metrics::counter!("darkroom_jobs_expired_total").increment(expired as u64);
+        if i64::try_from(expired) != Ok(BATCH) {
+            break;
+        }
+    }
     Ok(())
 }
 
-async fn reap(store: &Store, jitter: &mut StdRng) -> Result<(), darkroom_store::Error> {
+async fn reap(store: &Store, jitter: &mut StdRng) -> Result<(), Error> {
     for reaped in store.reap(BATCH, jitter.random()).await? {
         metrics::counter!("darkroom_attempts_lost_total").increment(1);
         tracing::warn!(

@@ -54,6 +54,7 @@ impl Relay {
     /// again by themselves.
     async fn round(&self) -> Result<Round, Error> {
         if !self.publisher.is_connected() {
+            self.measure().await?;
             return Ok(Round::Stuck);
         }
         let rows = self.store.claim_outbox(BATCH).await?;
@@ -66,11 +67,16 @@ impl Relay {
         if ids.len() == rows.len() && i64::try_from(rows.len()) == Ok(BATCH) {
             return Ok(Round::More);
         }
+        self.measure().await?;
+        Ok(if ids.len() == rows.len() { Round::Drained } else { Round::Stuck })
+    }
+
+    async fn measure(&self) -> Result<(), Error> {
         let (depth, late_s) = self.store.outbox_depth().await?;
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("darkroom_outbox_rows").set(depth as f64);
         metrics::gauge!("darkroom_outbox_late_seconds").set(late_s);
-        Ok(if ids.len() == rows.len() { Round::Drained } else { Round::Stuck })
+        Ok(())
     }
 }
 

@@ -42,25 +42,38 @@ impl Sweeper {
         }
     }
 
-    async fn round(&self, inputs: &mut InputWalk) -> anyhow::Result<()> {
-        let jobs = self.sweep_jobs().await.context("failed to sweep jobs")?;
-        let objects = self.sweep_attempts().await.context("failed to sweep attempts")?;
-        let inputs = self.sweep_inputs(inputs).await.context("failed to sweep inputs")?;
-        let rows = self.store.delete_swept_jobs(BATCH).await.context("failed to delete swept jobs")?;
-        self.store.forget_workers().await.context("failed to forget workers")?;
+    /// One step's failure does not keep the others from their turn.
+    async fn round(&self, walk: &mut InputWalk) -> anyhow::Result<()> {
+        let jobs = self.sweep_jobs().await.context("failed to sweep jobs");
+        let attempts = self.sweep_attempts().await.context("failed to sweep attempts");
+        let inputs = self.sweep_inputs(walk).await.context("failed to sweep inputs");
+        let rows = self.delete_rows().await.context("failed to delete rows");
+        let (jobs, objects, rows) = (jobs?, attempts? + inputs?, rows?);
         metrics::counter!("darkroom_swept_jobs_total").increment(jobs);
-        metrics::counter!("darkroom_swept_objects_total").increment(objects + inputs);
-        if jobs + objects + inputs + rows > 0 {
-            tracing::info!(jobs, objects, inputs, rows, "swept");
+        metrics::counter!("darkroom_swept_objects_total").increment(objects);
+        if jobs + objects + rows > 0 {
+            tracing::info!(jobs, objects, rows, "swept");
         }
         Ok(())
+    }
+
+    async fn delete_rows(&self) -> anyhow::Result<u64> {
+        self.store.forget_workers().await?;
+        let mut deleted = 0;
+        loop {
+            let batch = self.store.delete_swept_jobs(BATCH).await?;
+            deleted += batch;
+            if i64::try_from(batch) != Ok(BATCH) {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// Deletes the objects of jobs that are deleted or past their retention.
     async fn sweep_jobs(&self) -> anyhow::Result<u64> {
         let mut swept = 0;
         loop {
-            let jobs = self.store.jobs_to_sweep(BATCH).await?;
+            let jobs = self.store.jobs_to_sweep(self.grace.as_secs_f64(), BATCH).await?;
             if jobs.is_empty() {
                 return Ok(swept);
             }

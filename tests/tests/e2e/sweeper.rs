@@ -5,13 +5,16 @@ use darkroom_e2e::{Catalog, Deployment, blobs, until};
 
 use crate::verify::{request, running, succeeded};
 
+/// Every second, and without a pause for late uploads.
+const SWEEPING: [(&str, &str); 2] = [("DARKROOM_SWEEP_SECONDS", "1"), ("DARKROOM_SWEEP_GRACE_SECONDS", "0")];
+
 async fn objects(prefix: String) -> usize {
     blobs().list(&prefix, None, 100).await.unwrap().len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_jobs_objects_are_deleted() {
-    let deployment = Deployment::with(&Catalog::demo(), &[("DARKROOM_SWEEP_SECONDS", "1")]).await;
+    let deployment = Deployment::with(&Catalog::demo(), &SWEEPING).await;
     let client = deployment.tenant("a").await;
     let worker = deployment.worker().await;
     let mut quick = request("a red circle", 1);
@@ -39,8 +42,7 @@ async fn a_deleted_jobs_objects_are_deleted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_canceled_attempt_left_without_an_artifact_is_deleted() {
-    let sweeping = [("DARKROOM_SWEEP_SECONDS", "1"), ("DARKROOM_SWEEP_GRACE_SECONDS", "0")];
-    let deployment = Deployment::with(&Catalog::fake(100), &sweeping).await;
+    let deployment = Deployment::with(&Catalog::fake(100), &SWEEPING).await;
     let client = deployment.tenant("a").await;
     let worker = deployment.worker().await;
     let mut long = request("a red circle", 1);

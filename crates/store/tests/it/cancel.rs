@@ -86,3 +86,23 @@ async fn cancel_and_settle_at_once_leave_one_final_state() {
     }
     database.drop_database().await;
 }
+
+#[tokio::test]
+async fn cancel_and_lease_at_once_leave_no_attempt_running() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    let worker = TestWorker::start(store).await;
+    for _ in 0..50 {
+        let id = accept(store, new_job(owner)).await;
+        let (canceled, leased) = tokio::join!(store.cancel(owner, id), worker.lease(store));
+        assert_eq!(canceled.unwrap(), Canceled::Done);
+        assert_eq!(store.job(owner, id).await.unwrap().unwrap().state, JobState::Canceled);
+        if let Some(leased) = leased {
+            let beat = Beat { lease: leased.lease, progress: None };
+            assert_eq!(store.heartbeat(&[beat]).await.unwrap(), [(leased.lease, Pulse::Ended)]);
+        }
+        assert_eq!(database.count("select count(*) from attempts where state = 'running'").await, 0);
+    }
+    database.drop_database().await;
+}

@@ -37,3 +37,29 @@ async fn two_relays_claim_each_row_once() {
     assert_eq!((claimed, ids.len()), (50, 50));
     database.drop_database().await;
 }
+
+#[tokio::test]
+async fn a_claim_keeps_its_limit_when_the_planner_takes_the_table_for_empty() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    database
+        .execute("insert into outbox (lane) select 'text-to-image:m' from generate_series(1, 3000)")
+        .await;
+    database.execute("delete from outbox where id > 1").await;
+    database.execute("vacuum analyze outbox").await;
+    database
+        .execute("insert into outbox (lane) select 'text-to-image:m' from generate_series(1, 3000)")
+        .await;
+    assert_eq!(store.claim_outbox(500).await.unwrap().len(), 500);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_row_that_names_no_lane_does_not_hold_up_the_others() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    database.execute("insert into outbox (lane) values ('text-to-speech:m'), ('text-to-image:m')").await;
+    let claimed = store.claim_outbox(10).await.unwrap();
+    assert_eq!(claimed.iter().map(|row| row.lane.to_string()).collect::<Vec<_>>(), ["text-to-image:m"]);
+    database.drop_database().await;
+}
