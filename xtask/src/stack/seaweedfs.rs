@@ -46,7 +46,7 @@ pub(crate) fn command(stack: &Stack, state: &State) -> Result<Command> {
     command.args(["-master.volumeSizeLimitMB=256", "-volume.max=4000", "-volume.preStopSeconds=0"]);
     // There is nobody to elect; the default makes every restart wait ten seconds and more.
     command.arg("-master.electionTimeout=1s");
-    // The sockets would otherwise lie in /tmp.
+    // These two sockets would otherwise lie in /tmp.
     command.args(["-filer.localSocket=filer.sock", "-s3.localSocket=s3.sock"]);
     command.arg(format!("-s3.config={}", identities.display()));
     for (flag, port) in [
@@ -62,4 +62,16 @@ pub(crate) fn command(stack: &Stack, state: &State) -> Result<Command> {
         command.arg(format!("-{flag}={}", state.port(port)));
     }
     Ok(command)
+}
+
+/// Deletes the sockets that its gRPC servers open beside their ports, at names nobody can choose, and leave.
+pub(crate) fn remove_sockets(state: &State) {
+    for (server, port) in [
+        ("master", Port::MasterGrpc),
+        ("volume", Port::VolumeGrpc),
+        ("filer", Port::FilerGrpc),
+        ("s3", Port::S3Grpc),
+    ] {
+        let _ = std::fs::remove_file(format!("/tmp/seaweedfs-{server}-grpc-{}.sock", state.port(port)));
+    }
 }

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use super::files::Report;
 use crate::process::{self, ProcessId};
 use crate::progress::note;
-use crate::stack::{Component, Stack, State};
+use crate::stack::{Component, Stack, State, seaweedfs};
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
@@ -162,6 +162,11 @@ impl Supervised {
     /// After a stop that was asked for: ends what its process left behind, and forgets its troubles.
     pub(super) fn settle(&mut self, stack: &Stack) {
         report_error(super::sweep(stack, &[self.component]));
+        if self.component == Component::Seaweedfs
+            && let Ok(state) = stack.state()
+        {
+            seaweedfs::remove_sockets(&state);
+        }
         self.failures = 0;
         self.backoff = FIRST_BACKOFF;
         self.not_before = None;
