@@ -115,6 +115,7 @@ impl<'a, 'e> Fields<'a, 'e> {
 
     /// Reports a field.
     pub(crate) fn error(&mut self, name: &str, code: &'static str, detail: impl Display) {
+        let name = shortened(name);
         let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
         self.push(pointer, code, detail.to_string());
     }
@@ -131,5 +132,14 @@ impl<'a, 'e> Fields<'a, 'e> {
 
     fn push(&mut self, pointer: String, code: &'static str, detail: String) {
         self.errors.push(FieldError { pointer, code, detail });
+    }
+}
+
+/// The beginning of a caller's text, for a message that repeats it.
+pub(crate) fn shortened(text: &str) -> String {
+    const CHARS: usize = 200;
+    match text.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

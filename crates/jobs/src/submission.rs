@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::fields::Fields;
+use crate::fields::{Fields, shortened};
 use crate::{
     Catalog, ImageSize, ImageToText, InputImage, Lane, Limits, Model, Pipeline, Priority, Prompt,
     SchedulerKind, Task, TextToImage,
@@ -123,7 +123,7 @@ fn choose<'c>(catalog: &'c Catalog, pipeline: Pipeline, name: Option<&str>) -> R
     };
     found.ok_or_else(|| Invalid::UnknownModel {
         pipeline,
-        model: name.unwrap_or_default().to_owned(),
+        model: shortened(name.unwrap_or_default()),
         known: catalog.of(pipeline).map(|model| model.lane.model().to_owned()).collect(),
     })
 }

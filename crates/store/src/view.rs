@@ -206,6 +206,10 @@ impl Store {
     /// # Errors
     /// When the database is unavailable.
     pub async fn jobs(&self, tenant: TenantId, filter: &JobFilter) -> Result<Vec<Job>, Error> {
+        let mut transaction = self.pool.begin().await?;
+        // The optional filters have no good plan in common: without this, a connection that has listed by a rare
+        // filter a few times would go on to list everything by its plan.
+        sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut *transaction).await?;
         let rows = sqlx::query_as!(
             JobRow,
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
@@ -216,20 +220,22 @@ impl Store {
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt
                where j.tenant_id = $1 and j.deleted_at is null and j.swept_at is null
-                 and ($2::uuid is null or j.id < $2)
+                 and j.id < $2
                  and ($3::text is null or j.state = $3)
                  and ($4::text is null or split_part(j.lane, ':', 1) = $4)
                  and ($5::text is null or substr(j.lane, strpos(j.lane, ':') + 1) = $5)
                order by j.id desc limit $6"#,
             tenant.as_uuid(),
-            filter.before.map(JobId::as_uuid),
+            // No cursor is one behind every id: a condition that may be absent could not use the index.
+            filter.before.map_or(Uuid::max(), JobId::as_uuid),
             filter.state.map(JobState::as_str),
             filter.pipeline.map(darkroom_jobs::Pipeline::as_str),
             filter.model,
             filter.limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *transaction)
         .await?;
+        transaction.commit().await?;
         let mut jobs = rows.into_iter().map(Job::try_from).collect::<Result<Vec<_>, _>>()?;
         self.attach_artifacts(&mut jobs).await?;
         Ok(jobs)

@@ -125,6 +125,16 @@ fn an_unknown_model_is_answered_with_the_known_ones() {
 }
 
 #[test]
+fn long_texts_are_not_repeated_whole() {
+    let long = "x".repeat(100_000);
+    let unknown = json!({"pipeline": "text-to-image", "model": long, "input": {"prompt": "x"}});
+    let invalid = parse_submission(&catalog(), &unknown, None, 7).unwrap_err();
+    assert!(format!("{invalid:?}").len() < 1_000);
+    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "x", long: 1}});
+    assert!(errors(document)[0].len() < 1_000);
+}
+
+#[test]
 fn a_caption_takes_the_picture_that_was_sent_along() {
     let document = json!({"pipeline": "image-to-text", "input": {"prompt": "a photo of"}});
     let submission = parse_submission(&catalog(), &document, Some(image()), 7).unwrap();
