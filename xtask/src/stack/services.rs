@@ -10,7 +10,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, Result};
 
 use super::ports::{self, Port};
-use super::{Component, Stack, State, environment, files};
+use super::{Component, Stack, State, environment};
 use crate::workspace;
 
 /// The name of a service's package and binary.
@@ -29,9 +29,6 @@ pub(crate) fn command(component: Component, stack: &Stack, state: &State) -> Res
             command.env("DARKROOM_URL_SECRET", &state.secrets.url_secret);
         }
         Component::Worker => {
-            let cache = stack.dir().join("cache");
-            files::create_dir(&cache)?;
-            command.env("DARKROOM_CACHE_DIR", cache);
             command.env("DARKROOM_MODELS_DIR", workspace::root().join("models"));
             command.env("DARKROOM_DEVICE", "cpu");
         }
