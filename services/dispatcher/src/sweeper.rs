@@ -109,10 +109,12 @@ impl Sweeper {
         }
     }
 
-    /// Deletes inputs whose job was never accepted, going on where the last round stopped.
+    /// Deletes inputs whose job was never accepted, going on where the last round stopped, and the parts of
+    /// uploads that were never ended.
     async fn sweep_inputs(&self, walk: &mut InputWalk) -> anyhow::Result<u64> {
         let mut deleted = 0;
         let old = self.store.now().await? - ORPHAN_AGE;
+        self.blobs.abort_uploads(INPUT_PREFIX, old).await?;
         loop {
             let page = self.blobs.list(INPUT_PREFIX, walk.after.as_deref(), PAGE).await?;
             let (mut keys, mut ids) = (Vec::new(), Vec::new());
