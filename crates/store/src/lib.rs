@@ -1,6 +1,6 @@
 //! Jobs, attempts, artifacts and the outbox in Postgres.
 //!
-//! Postgres decides: every change of a job's state is one statement here, and every write by a worker names
+//! Postgres decides: every change of a job's state is one short transaction here, and every write by a worker names
 //! its lease token, so a worker whose lease is gone changes nothing. Rows are locked in one order, the job
 //! before its attempt. Leases live on the database's clock.
 //!
