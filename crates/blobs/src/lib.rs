@@ -32,4 +32,3 @@ pub use error::{Error, UploadError};
 pub use keys::{INPUT_PREFIX, artifact_key, attempt_prefix, input_key, job_prefix};
 pub use objects::{ObjectHead, ObjectInfo, Stored};
 pub use presign::Presign;
-pub use upload::Uploaded;

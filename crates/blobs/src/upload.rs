@@ -6,27 +6,13 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 
-use crate::{Blobs, UploadError, multipart::Multipart};
+use crate::{Blobs, Stored, UploadError, multipart::Multipart};
 
 /// Size of a part. Two of them, at most, are in memory per upload; the protocol's least is 5 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 
-/// How much of the beginning is kept to tell what it is.
-const HEAD_BYTES: usize = 64 * 1024;
-
 /// Callers say what it is by its content, later.
 const CONTENT_TYPE: &str = "application/octet-stream";
-
-/// What was uploaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Uploaded {
-    /// Its size.
-    pub size_bytes: u64,
-    /// Its SHA-256.
-    pub sha256: [u8; 32],
-    /// Its first 64 KiB, or all of it.
-    pub head: Bytes,
-}
 
 impl Blobs {
     /// Stores what `stream` yields at `key`, in one PUT below 8 MiB and else in parts sent as they fill. Reads
@@ -37,7 +23,7 @@ impl Blobs {
     /// # Errors
     /// [`UploadError::TooLarge`] as soon as the stream goes past `max_bytes`; the stream's own error; or the
     /// store's.
-    pub async fn upload<S, E>(&self, key: &str, stream: S, max_bytes: u64) -> Result<Uploaded, UploadError<E>>
+    pub async fn upload<S, E>(&self, key: &str, stream: S, max_bytes: u64) -> Result<Stored, UploadError<E>>
     where
         S: Stream<Item = Result<Bytes, E>>,
     {
@@ -58,7 +44,6 @@ struct Upload<'a> {
     max_bytes: u64,
     size_bytes: u64,
     hasher: Sha256,
-    head: BytesMut,
     /// Less than a part that waits to be sent.
     pending: BytesMut,
     parts: Option<Multipart>,
@@ -72,13 +57,12 @@ impl<'a> Upload<'a> {
             max_bytes,
             size_bytes: 0,
             hasher: Sha256::new(),
-            head: BytesMut::new(),
             pending: BytesMut::new(),
             parts: None,
         }
     }
 
-    async fn read<S, E>(&mut self, stream: S) -> Result<Uploaded, UploadError<E>>
+    async fn read<S, E>(&mut self, stream: S) -> Result<Stored, UploadError<E>>
     where
         S: Stream<Item = Result<Bytes, E>>,
     {
@@ -100,8 +84,6 @@ impl<'a> Upload<'a> {
 
     fn take(&mut self, chunk: &Bytes) {
         self.hasher.update(chunk);
-        let wanted = HEAD_BYTES.saturating_sub(self.head.len()).min(chunk.len());
-        self.head.extend_from_slice(&chunk[..wanted]);
         self.pending.extend_from_slice(chunk);
     }
 
@@ -113,7 +95,7 @@ impl<'a> Upload<'a> {
         parts.send(part).await
     }
 
-    async fn finish<E>(&mut self) -> Result<Uploaded, UploadError<E>> {
+    async fn finish<E>(&mut self) -> Result<Stored, UploadError<E>> {
         let sha256 = self.hasher.finalize_reset().into();
         let rest = self.pending.split().freeze();
         if self.parts.is_none() {
@@ -124,6 +106,6 @@ impl<'a> Upload<'a> {
         if let Some(parts) = &mut self.parts {
             parts.complete().await?;
         }
-        Ok(Uploaded { size_bytes: self.size_bytes, sha256, head: self.head.split().freeze() })
+        Ok(Stored { size_bytes: self.size_bytes, sha256 })
     }
 }

@@ -112,7 +112,7 @@ impl JobState {
     }
 
     /// Whether a job may go from this state to `next`. This is the one definition of the state machine;
-    /// every SQL statement that changes a state is tested against it.
+    /// the changes that the store's statements make are tested against it.
     pub fn may_become(self, next: Self) -> bool {
         match self {
             Self::Queued => matches!(next, Self::Running | Self::Canceled | Self::Expired),

@@ -24,7 +24,6 @@ async fn short_stream_is_one_object_with_its_digest() {
     let stream = stream::iter(["two ", "chunks"]).map(|chunk| Ok::<_, Infallible>(Bytes::from(chunk)));
     let uploaded = corner.blobs.upload(&key, stream, 10).await.unwrap();
     assert_eq!(uploaded.size_bytes, 10);
-    assert_eq!(uploaded.head, "two chunks");
     assert_eq!(corner.blobs.head(&key).await.unwrap().unwrap().sha256, Some(uploaded.sha256));
     assert_eq!(corner.blobs.get(&key, 10).await.unwrap(), "two chunks");
     corner.clean().await;
@@ -36,7 +35,6 @@ async fn long_stream_arrives_whole() {
     let key = corner.key("input");
     let uploaded = corner.blobs.upload(&key, chunks(20), 20 * MIB as u64).await.unwrap();
     assert_eq!(uploaded.size_bytes, 20 * MIB as u64);
-    assert_eq!(uploaded.head, vec![0; 64 * 1024]);
 
     let stored = corner.blobs.get(&key, 20 * MIB as u64).await.unwrap();
     assert_eq!(stored.len(), 20 * MIB);

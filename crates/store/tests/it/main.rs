@@ -10,5 +10,6 @@ mod outbox;
 mod reap;
 mod schema;
 mod settle;
+mod states;
 mod sweep;
 mod tenants;
