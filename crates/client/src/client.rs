@@ -8,12 +8,13 @@ use reqwest::header::{HeaderName, HeaderValue};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
 
 use crate::transport::{Body, Call, Key, Transport};
-use crate::{CaptionRequest, Error, Job, JobPage, JobState, Model, ModelList, TextToImageRequest};
+use crate::{Artifact, CaptionRequest, Error, Job, JobPage, JobState, Model, ModelList, TextToImageRequest};
 
 /// Longest single hold: the service holds for at most 60 s.
 const HOLD: Duration = Duration::from_secs(30);
@@ -96,7 +97,20 @@ impl Client {
     /// # Errors
     /// [`Error::Problem`] with code `not_found` when there is none.
     pub async fn job(&self, id: Uuid) -> Result<Job, Error> {
-        self.transport.json(&Call::new(Method::GET, self.url(&format!("v1/jobs/{id}"))?)).await
+        self.job_within(id, Duration::ZERO).await
+    }
+
+    /// The job as soon as it is final, or as it stands after `hold`, which counts in whole seconds, at most 60.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with code `not_found` when there is none.
+    pub async fn job_within(&self, id: Uuid, hold: Duration) -> Result<Job, Error> {
+        let mut call = Call::new(Method::GET, self.url(&format!("v1/jobs/{id}"))?);
+        let seconds = hold.as_secs();
+        if seconds > 0 {
+            call.headers.push(header("prefer", &format!("wait={seconds}"))?);
+        }
+        self.transport.json(&call).await
     }
 
     /// Waits until the job is final, whatever the end.
@@ -107,12 +121,7 @@ impl Client {
         let started = Instant::now();
         loop {
             let left = timeout.saturating_sub(started.elapsed());
-            let mut call = Call::new(Method::GET, self.url(&format!("v1/jobs/{id}"))?);
-            let hold = left.min(HOLD).as_secs();
-            if hold > 0 {
-                call.headers.push(header("prefer", &format!("wait={hold}"))?);
-            }
-            let job: Job = self.transport.json(&call).await?;
+            let job = self.job_within(id, left.min(HOLD)).await?;
             if job.state.is_final() {
                 return Ok(job);
             }
@@ -180,6 +189,17 @@ impl Client {
         let url = Url::parse(url).map_err(|_| Error::Settings("the result's URL is none".to_owned()))?;
         let call = Call { key: Key::Withheld, ..Call::new(Method::GET, url) };
         Ok(self.transport.send(&call).await?.bytes().await?)
+    }
+
+    /// Fetches a result and compares it with what the job says of it.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when size or SHA-256 differ; otherwise as [`Self::fetch`].
+    pub async fn fetch_artifact(&self, artifact: &Artifact) -> Result<Bytes, Error> {
+        let bytes = self.fetch(&artifact.url).await?;
+        let intact = bytes.len() as u64 == artifact.size_bytes
+            && hex::encode(Sha256::digest(&bytes)) == artifact.sha256;
+        if intact { Ok(bytes) } else { Err(Error::Damaged { id: artifact.id, size_bytes: bytes.len() }) }
     }
 
     async fn submit_document(&self, document: &impl Serialize, key: Option<&str>) -> Result<Job, Error> {

@@ -39,6 +39,15 @@ pub enum Error {
         waited: Duration,
     },
 
+    /// A result is not what the job says of it: cut short or changed on the way.
+    #[error("result {id} arrived damaged: its {size_bytes} bytes are not those that were stored")]
+    Damaged {
+        /// The artifact.
+        id: Uuid,
+        /// How much arrived.
+        size_bytes: usize,
+    },
+
     /// The base URL or the key cannot be used.
     #[error("invalid settings: {0}")]
     Settings(String),
@@ -58,7 +67,7 @@ impl Error {
         match self {
             Self::Problem(problem) => Some(problem.status),
             Self::Answer { status, .. } => Some(status.as_u16()),
-            Self::Transport(_) | Self::TimedOut { .. } | Self::Settings(_) => None,
+            Self::Transport(_) | Self::TimedOut { .. } | Self::Damaged { .. } | Self::Settings(_) => None,
         }
     }
 }

@@ -11,7 +11,7 @@ pub struct ModelList {
 }
 
 /// A model the deployment serves.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     /// Its id.
     pub id: String,

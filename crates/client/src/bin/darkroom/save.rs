@@ -1,0 +1,213 @@
+//! Saving results to files.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, bail, ensure};
+use darkroom_client::{Artifact, Client, Job};
+
+use crate::session::print_bytes;
+use crate::show::subject;
+use crate::wanted::is_stdin;
+
+/// Characters of a prompt that become a file's name.
+const SLUG_CHARS: usize = 48;
+
+/// Where results go.
+#[derive(Debug)]
+pub(crate) struct Saver {
+    target: Target,
+    /// Names given so far, so that no result of a call replaces another.
+    taken: Mutex<BTreeSet<PathBuf>>,
+    jobs: usize,
+}
+
+#[derive(Debug)]
+enum Target {
+    /// A folder, under names made of prompt and seed.
+    Folder(PathBuf),
+    /// This file; with a number for each of several.
+    File(PathBuf),
+    Stdout,
+}
+
+impl Saver {
+    /// Prepares to save the results of so many jobs, of which each has at most so many, as `output` says: a file,
+    /// an existing folder or one that ends in `/`, or `-`. Without it they go to the current folder.
+    ///
+    /// # Errors
+    /// When nothing could be written there, so that it is known before any work is done.
+    pub(crate) fn new(output: Option<&Path>, jobs: usize, results: u32) -> anyhow::Result<Self> {
+        let target = match output {
+            None => Target::Folder(PathBuf::from(".")),
+            Some(path) if is_stdin(path) => {
+                ensure!(
+                    jobs == 1 && results == 1,
+                    "`-o -` takes one result: name a file or a folder for several"
+                );
+                Target::Stdout
+            }
+            Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+                std::fs::create_dir_all(path)
+                    .with_context(|| format!("failed to create {}", path.display()))?;
+                Target::Folder(path.to_path_buf())
+            }
+            Some(path) => Target::File(path.to_path_buf()),
+        };
+        let saver = Self { target, taken: Mutex::default(), jobs };
+        saver.probe()?;
+        Ok(saver)
+    }
+
+    /// Refuses names that promise another format than that of pictures.
+    pub(crate) fn for_pictures(self) -> anyhow::Result<Self> {
+        if let Target::File(path) = &self.target {
+            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+            let other = extension.filter(|it| matches!(it.as_str(), "jpg" | "jpeg" | "webp" | "gif"));
+            if let Some(other) = other {
+                bail!("{}: pictures are PNG files, not {other}", path.display());
+            }
+        }
+        Ok(self)
+    }
+
+    /// Writes a file where the results will go, and deletes it again.
+    fn probe(&self) -> anyhow::Result<()> {
+        let folder = match &self.target {
+            Target::Folder(folder) => folder.as_path(),
+            Target::File(path) => match path.parent() {
+                Some(folder) if folder != Path::new("") => folder,
+                _ => Path::new("."),
+            },
+            Target::Stdout => return Ok(()),
+        };
+        let probe = folder.join(format!(".darkroom-{}.part", std::process::id()));
+        let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
+        written.with_context(|| format!("failed to write to {}", folder.display()))
+    }
+
+    /// Fetches every result of the call's job number `number`, from 0, and returns where each one is.
+    pub(crate) async fn save(
+        &self,
+        client: &Client,
+        number: usize,
+        job: &Job,
+    ) -> anyhow::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for artifact in &job.artifacts {
+            let save = async {
+                let bytes = client.fetch_artifact(artifact).await?;
+                self.write(&self.name(number, job, artifact), &bytes)
+            };
+            let hint = || format!("job {0} is done and kept, `darkroom job {0} -o FILE` fetches it", job.id);
+            paths.extend(save.await.with_context(hint)?);
+        }
+        Ok(paths)
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> anyhow::Result<Option<PathBuf>> {
+        if matches!(self.target, Target::Stdout) {
+            return print_bytes(bytes).map(|()| None);
+        }
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(".part");
+        let partial = PathBuf::from(partial);
+        let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+        if written.is_err() {
+            let _ = std::fs::remove_file(&partial);
+        }
+        written.with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(Some(path.to_path_buf()))
+    }
+
+    /// A path no other result of this call has.
+    fn name(&self, number: usize, job: &Job, artifact: &Artifact) -> PathBuf {
+        let wish = match &self.target {
+            Target::Stdout => return PathBuf::new(),
+            Target::Folder(folder) => folder.join(default_name(job, artifact)),
+            Target::File(path) => {
+                let several = job.input["images"].as_u64().is_some_and(|images| images > 1);
+                let job = (self.jobs > 1).then(|| number + 1);
+                numbered(path, job.into_iter().chain(several.then_some(artifact.index as usize + 1)))
+            }
+        };
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut path = wish.clone();
+        let mut count = 1;
+        while !taken.insert(path.clone()) {
+            count += 1;
+            path = numbered(&wish, [count]);
+        }
+        path
+    }
+}
+
+/// Prompt and seed, as a file's name.
+fn default_name(job: &Job, artifact: &Artifact) -> String {
+    let kind = artifact.content_type.split(';').next().unwrap_or_default();
+    let extension = match kind {
+        "text/plain" => "txt",
+        kind => kind.strip_prefix("image/").unwrap_or("bin"),
+    };
+    let slug = slug(&subject(job));
+    match artifact.seed {
+        Some(seed) => format!("{slug}-{seed}.{extension}"),
+        None => format!("{slug}.{extension}"),
+    }
+}
+
+/// Letters and digits of any script, and a hyphen for whatever stands between them.
+fn slug(text: &str) -> String {
+    let words = text.split(|character: char| !character.is_alphanumeric()).filter(|word| !word.is_empty());
+    let slug = words.collect::<Vec<_>>().join("-").to_lowercase();
+    let slug: String = slug.chars().take(SLUG_CHARS).collect();
+    let slug = slug.trim_end_matches('-');
+    if slug.is_empty() { "picture".to_owned() } else { slug.to_owned() }
+}
+
+/// `out.png` as `out-1-2.png`.
+fn numbered(path: &Path, numbers: impl IntoIterator<Item = usize>) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    for number in numbers {
+        name.push(format!("-{number}"));
+    }
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_go_before_the_extension() {
+        assert_eq!(numbered(Path::new("a/out.png"), [1, 2]), Path::new("a/out-1-2.png"));
+        assert_eq!(numbered(Path::new("out"), [3]), Path::new("out-3"));
+        assert_eq!(numbered(Path::new("out.png"), []), Path::new("out.png"));
+    }
+
+    #[test]
+    fn names_are_made_of_words() {
+        assert_eq!(slug("A large, red circle/../on \"blue\""), "a-large-red-circle-on-blue");
+        assert_eq!(slug("¡…!"), "picture");
+        assert_eq!(slug(&"word ".repeat(30)).len(), 48 - 1, "no hyphen is left at the end");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_known_before_any_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing/out.png");
+        let refused = Saver::new(Some(&missing), 1, 1).unwrap_err();
+        assert!(format!("{refused:#}").contains("missing"), "{refused:#}");
+        assert!(Saver::new(Some(Path::new("-")), 2, 1).is_err());
+        let jpeg = Saver::new(Some(&folder.path().join("out.jpg")), 1, 1).unwrap();
+        assert!(jpeg.for_pictures().unwrap_err().to_string().contains("PNG"));
+        let new = folder.path().join("new/");
+        Saver::new(Some(&new), 3, 4).unwrap();
+        assert!(new.is_dir());
+    }
+}

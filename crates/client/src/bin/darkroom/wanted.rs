@@ -1,0 +1,180 @@
+//! Jobs that a call asks for.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use clap::Args;
+use darkroom_client::{CaptionRequest, Client, Job, JobOptions, TextToImageRequest};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A job to follow: one that is still to be submitted, or one that is there.
+#[derive(Debug, Clone)]
+pub(crate) enum Wanted {
+    Picture(Box<TextToImageRequest>),
+    Caption { file: PathBuf, request: CaptionRequest },
+    Document { document: Value, key: Option<String> },
+    Known(Uuid),
+}
+
+impl Wanted {
+    /// What to call it before it has an id.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Picture(request) => request.prompt.clone(),
+            Self::Caption { file, .. } => file.display().to_string(),
+            Self::Document { document, .. } => {
+                document["input"]["prompt"].as_str().unwrap_or("the document").to_owned()
+            }
+            Self::Known(id) => id.to_string(),
+        }
+    }
+
+    /// Submits it, or looks it up.
+    pub(crate) async fn submit(&self, client: &Client) -> anyhow::Result<Job> {
+        let job = match self {
+            Self::Picture(request) => client.submit_text_to_image(request).await?,
+            Self::Caption { file, request } => {
+                let (bytes, name) = read_image(file).await?;
+                client.caption(bytes, &name, request).await?
+            }
+            Self::Document { document, key } => client.submit(document, key.as_deref()).await?,
+            Self::Known(id) => client.job(*id).await?,
+        };
+        Ok(job)
+    }
+}
+
+/// The file, or stdin in place of `-`, and the name to give it.
+async fn read_image(file: &Path) -> anyhow::Result<(Bytes, String)> {
+    if is_stdin(file) {
+        return Ok((read_stdin().await?.into(), "stdin".to_owned()));
+    }
+    let bytes = tokio::fs::read(file).await.with_context(|| format!("failed to read {}", file.display()))?;
+    let name = file.file_name().map_or_else(|| "image".into(), |name| name.to_string_lossy());
+    Ok((bytes.into(), name.into_owned()))
+}
+
+/// Whether `-` was given for a file.
+pub(crate) fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// Everything that is on stdin.
+pub(crate) async fn read_stdin() -> anyhow::Result<Vec<u8>> {
+    use tokio::io::AsyncReadExt as _;
+    let mut bytes = Vec::new();
+    tokio::io::stdin().read_to_end(&mut bytes).await.context("failed to read the input")?;
+    Ok(bytes)
+}
+
+/// Parameters of pictures. What is left out is the model's default.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pictures")]
+pub(crate) struct PictureOptions {
+    /// Pictures to make from each prompt
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    pub(crate) images: Option<u32>,
+
+    /// Seed of the first picture; the next ones use the numbers that follow
+    #[arg(long)]
+    seed: Option<u64>,
+
+    /// Width in pixels, a multiple of 8
+    #[arg(long, value_name = "PIXELS")]
+    width: Option<u32>,
+
+    /// Height in pixels, a multiple of 8
+    #[arg(long, value_name = "PIXELS")]
+    height: Option<u32>,
+
+    /// Denoising steps
+    #[arg(long)]
+    steps: Option<u32>,
+
+    /// Weight of classifier-free guidance
+    #[arg(long, value_name = "SCALE")]
+    guidance: Option<f64>,
+
+    /// What the pictures should not show
+    #[arg(long, value_name = "TEXT")]
+    negative_prompt: Option<String>,
+
+    /// Scheduler to use instead of the model's own
+    #[arg(long)]
+    scheduler: Option<String>,
+
+    /// Leave out the safety checker
+    #[arg(long)]
+    no_safety_check: bool,
+}
+
+impl PictureOptions {
+    /// The request for pictures of `prompt`.
+    pub(crate) fn request(
+        &self,
+        prompt: &str,
+        model: Option<&String>,
+        options: &JobOptions,
+    ) -> TextToImageRequest {
+        TextToImageRequest {
+            model: model.cloned(),
+            options: options.clone(),
+            prompt: prompt.to_owned(),
+            negative_prompt: self.negative_prompt.clone(),
+            width: self.width,
+            height: self.height,
+            steps: self.steps,
+            guidance_scale: self.guidance,
+            seed: self.seed,
+            images: self.images,
+            scheduler: self.scheduler.clone(),
+            safety_check: self.no_safety_check.then_some(false),
+        }
+    }
+}
+
+/// What can be said of every job.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Jobs")]
+pub(crate) struct QueueOptions {
+    /// Model to use; see `darkroom models`
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+
+    /// interactive, normal or background
+    #[arg(long)]
+    priority: Option<String>,
+
+    /// Let a job expire that is not finished by then
+    #[arg(long, value_name = "SECONDS")]
+    deadline: Option<u64>,
+
+    /// Keep the job and its results for so long
+    #[arg(long, value_name = "SECONDS")]
+    retention: Option<u64>,
+
+    /// A label of your own, stored with the job; can be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_label)]
+    metadata: Vec<(String, String)>,
+}
+
+impl QueueOptions {
+    /// The same in the words of the API.
+    pub(crate) fn job_options(&self) -> JobOptions {
+        JobOptions {
+            idempotency_key: None,
+            priority: self.priority.clone(),
+            deadline_seconds: self.deadline,
+            retention_seconds: self.retention,
+            metadata: self.metadata.iter().cloned().collect(),
+        }
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let label = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = label.ok_or("expected a name, `=` and a value")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
