@@ -1,22 +1,24 @@
-//! `cargo xtask demo`: a picture from words, then words from that picture.
+//! `cargo xtask demo`: a picture from words, then words from that picture, with the command line `darkroom`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use chrono::{DateTime, Utc};
-use darkroom_client::{Artifact, CaptionRequest, Client, Job, JobState, TextToImageRequest};
-use sha2::{Digest as _, Sha256};
+use clap::Args;
+use darkroom_client::{Artifact, Job};
 
 use super::up;
 use crate::interrupt::Interrupt;
-use crate::progress::{Step, note};
+use crate::progress::note;
 use crate::stack::{environment, files};
+use crate::workspace;
 
 const PROMPT: &str = "a large red circle on a blue background";
-const SEED: u64 = 7;
-/// A worker may have to load the model first.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The size, steps and guidance the bundled model is best at.
+const PICTURE: [&str; 10] =
+    ["--width", "128", "--height", "128", "--steps", "25", "--guidance", "4", "--seed", "7"];
 
 /// The worker's timings as the table shows them. It reports more, which repeat the others.
 const WITHIN_RUN: [(&str, &str); 6] = [
@@ -28,119 +30,129 @@ const WITHIN_RUN: [(&str, &str); 6] = [
     ("upload_ms", "  upload"),
 ];
 
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// Use the service that DARKROOM_URL and DARKROOM_API_KEY name, and start nothing
+    #[arg(long)]
+    running: bool,
+}
+
 /// Runs the subcommand.
-pub(crate) fn run(interrupt: &Interrupt) -> Result<()> {
-    let (stack, _) = up::all(interrupt)?;
-    let state = stack.state()?;
-    let key = state.api_key.clone().context("there is no API key")?;
-    let client = Client::new(&environment::api_url(&state), key)?;
-    let folder = stack.dir().join("demo");
+pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
+    let darkroom = if arguments.running { running(interrupt)? } else { local(interrupt)? };
+    let folder = workspace::stack_dir().join("demo");
     files::create_dir(&folder)?;
+    let (picture, caption) = (folder.join("picture.png"), folder.join("caption.txt"));
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            outcome = show(&client, &folder) => outcome,
-            () = interrupted(interrupt) => bail!("interrupted"),
-        }
-    })
-}
-
-async fn interrupted(interrupt: &Interrupt) {
-    while !interrupt.is_set() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-}
-
-async fn show(client: &Client, folder: &Path) -> Result<()> {
-    let mut request = TextToImageRequest::new(PROMPT);
-    request.width = Some(128);
-    request.height = Some(128);
-    request.steps = Some(25);
-    request.guidance_scale = Some(4.0);
-    request.seed = Some(SEED);
-    let step = Step::begin(format!("making a picture of \"{PROMPT}\""));
-    let started = Instant::now();
-    let accepted = client.submit_text_to_image(&request).await?;
-    let picture = finish(client, &accepted, started, &folder.join("picture.png")).await?;
-    step.done("made a picture");
-
-    let step = Step::begin("describing that picture");
-    let started = Instant::now();
-    let accepted = client.caption(picture.bytes.clone(), "picture.png", &CaptionRequest::default()).await?;
-    let caption = finish(client, &accepted, started, &folder.join("caption.txt")).await?;
-    step.done("described it");
+    note("\n$ darkroom generate …");
+    let mut generate = darkroom.command("generate");
+    generate.arg(PROMPT).args(PICTURE).arg("-o").arg(&picture);
+    let drawn = darkroom.run(generate, interrupt)?;
+    note("$ darkroom caption …");
+    let mut describe = darkroom.command("caption");
+    describe.arg(&picture);
+    let described = darkroom.run(describe, interrupt)?;
+    let mut fetch = darkroom.command("job");
+    fetch.arg(described.job.id.to_string()).arg("-o").arg(&caption);
+    darkroom.run(fetch, interrupt)?;
 
     note("");
     println!("prompt   {PROMPT}");
-    println!("picture  {}", picture.url);
-    println!("         saved as {}", picture.path.display());
-    println!("caption  {}", caption.text.as_deref().unwrap_or_default());
-    println!("         {}", caption.url);
+    println!("picture  {}", drawn.artifact()?.url);
+    println!("         saved as {}", picture.display());
+    println!("caption  {}", described.artifact()?.text.as_deref().unwrap_or_default());
+    println!("         {}", described.artifact()?.url);
+    println!("         saved as {}", caption.display());
     println!("both URLs were fetched: sizes and SHA-256 are as announced\n");
-    print_table(&[("picture", &picture), ("caption", &caption)]);
+    print_table(&[("picture", &drawn), ("caption", &described)]);
     Ok(())
 }
 
-/// A result that was fetched, and how long that took.
-struct Outcome {
-    url: String,
-    path: PathBuf,
-    text: Option<String>,
-    bytes: Vec<u8>,
-    stages: Vec<(String, Duration)>,
+/// The command line, for the local stack.
+fn local(interrupt: &Interrupt) -> Result<Darkroom> {
+    let local = up::all(interrupt)?;
+    let state = local.stack.state()?;
+    let key = state.api_key.clone().context("there is no API key")?;
+    let service = vec![("DARKROOM_URL", environment::api_url(&state)), ("DARKROOM_API_KEY", key)];
+    Ok(Darkroom { program: local.command_line, service })
 }
 
-/// Waits for the job, then fetches and verifies its first result and saves it as `path`.
-async fn finish(client: &Client, accepted: &Job, started: Instant, path: &Path) -> Result<Outcome> {
-    let submitted = started.elapsed();
-    let job = client.wait(accepted.id, PATIENCE).await?;
-    let waited = started.elapsed();
-    if job.state != JobState::Succeeded {
-        let reason = job.error.map(|failure| failure.message).unwrap_or_default();
-        bail!("job {} is {}: {reason}", job.id, job.state);
+/// The command line, for a service somewhere else.
+fn running(interrupt: &Interrupt) -> Result<Darkroom> {
+    note("building the command line");
+    let program = workspace::build_binaries(interrupt)?.remove(up::COMMAND_LINE);
+    Ok(Darkroom { program: program.context("the build made no command line")?, service: Vec::new() })
+}
+
+/// The command line `darkroom` and the service it is for: the one its environment names, unless given.
+struct Darkroom {
+    program: PathBuf,
+    service: Vec<(&'static str, String)>,
+}
+
+/// A job that was run, and how long its caller took for it.
+struct Run {
+    job: Job,
+    took: Duration,
+}
+
+impl Darkroom {
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(name).arg("--json").envs(self.service.iter().cloned());
+        command.stdin(Stdio::null()).stderr(Stdio::inherit());
+        command
     }
-    let artifact = job.artifacts.first().with_context(|| format!("job {} has no result", job.id))?;
-    let fetching = Instant::now();
-    let bytes = client.fetch(&artifact.url).await?.to_vec();
-    let fetched = fetching.elapsed();
-    verify(artifact, &bytes)?;
-    std::fs::write(path, &bytes).with_context(|| format!("failed to write {}", path.display()))?;
 
-    let mut stages = vec![("submit".to_owned(), submitted)];
-    stages.extend(between("queued", Some(job.created_at), job.started_at));
-    stages.extend(between("run", job.started_at, job.finished_at));
-    stages.extend(WITHIN_RUN.into_iter().filter_map(|(name, label)| {
-        let milliseconds = job.timings.as_ref()?.get(name)?;
-        Some((label.to_owned(), Duration::from_secs_f64(milliseconds.max(0.0) / 1_000.0)))
-    }));
-    stages.push(("from submit to answer".to_owned(), waited));
-    stages.push(("fetch result".to_owned(), fetched));
-    let (url, text) = (artifact.url.clone(), artifact.text.clone());
-    Ok(Outcome { url, path: path.to_path_buf(), text, bytes, stages })
+    /// Runs a command that prints a job. Progress and errors go to the terminal.
+    fn run(&self, mut command: Command, interrupt: &Interrupt) -> Result<Run> {
+        let started = Instant::now();
+        let output = command.output().with_context(|| format!("failed to run {}", self.program.display()))?;
+        interrupt.check()?;
+        if !output.status.success() {
+            bail!("the command line failed ({})", output.status);
+        }
+        let job = serde_json::from_slice(&output.stdout).context("the command line printed no job")?;
+        Ok(Run { job, took: started.elapsed() })
+    }
 }
 
-fn verify(artifact: &Artifact, bytes: &[u8]) -> Result<()> {
-    let size_bytes = bytes.len() as u64;
-    ensure!(size_bytes == artifact.size_bytes, "{} has {size_bytes} bytes", artifact.url);
-    let digest = hex::encode(Sha256::digest(bytes));
-    ensure!(digest == artifact.sha256, "{} has SHA-256 {digest}", artifact.url);
-    Ok(())
+impl Run {
+    fn artifact(&self) -> Result<&Artifact> {
+        self.job.artifacts.first().with_context(|| format!("job {} has no result", self.job.id))
+    }
+
+    fn stages(&self) -> Vec<(&'static str, Duration)> {
+        let job = &self.job;
+        let mut stages = Vec::new();
+        stages.extend(between("queued", Some(job.created_at), job.started_at));
+        stages.extend(between("run", job.started_at, job.finished_at));
+        stages.extend(WITHIN_RUN.into_iter().filter_map(|(name, label)| {
+            let milliseconds = job.timings.as_ref()?.get(name)?;
+            Some((label, Duration::from_secs_f64(milliseconds.max(0.0) / 1_000.0)))
+        }));
+        stages.push(("the whole command", self.took));
+        stages
+    }
 }
 
-fn between(name: &str, from: Option<DateTime<Utc>>, to: Option<DateTime<Utc>>) -> Option<(String, Duration)> {
-    let duration = (to? - from?).to_std().unwrap_or_default();
-    Some((name.to_owned(), duration))
+fn between(
+    name: &'static str,
+    from: Option<DateTime<Utc>>,
+    to: Option<DateTime<Utc>>,
+) -> Option<(&'static str, Duration)> {
+    Some((name, (to? - from?).to_std().unwrap_or_default()))
 }
 
 /// Stages down, jobs across. Every job has the same stages; one that a job lacks leaves its cell empty.
-fn print_table(outcomes: &[(&str, &Outcome)]) {
-    let heads: Vec<String> = outcomes.iter().map(|(head, _)| format!("{head:>12}")).collect();
+fn print_table(runs: &[(&str, &Run)]) {
+    let heads: Vec<String> = runs.iter().map(|(head, _)| format!("{head:>12}")).collect();
     println!("{:<22}{}", "stage", heads.concat());
-    let longest = outcomes.iter().max_by_key(|(_, outcome)| outcome.stages.len());
-    for (name, _) in longest.iter().flat_map(|(_, outcome)| &outcome.stages) {
-        let cells = outcomes.iter().map(|(_, outcome)| {
-            let stage = outcome.stages.iter().find(|(stage, _)| stage == name);
+    let columns: Vec<_> = runs.iter().map(|(_, run)| run.stages()).collect();
+    let longest = columns.iter().max_by_key(|stages| stages.len());
+    for (name, _) in longest.into_iter().flatten() {
+        let cells = columns.iter().map(|stages| {
+            let stage = stages.iter().find(|(stage, _)| stage == name);
             let cell = stage.map(|(_, time)| format!("{:.1} ms", time.as_secs_f64() * 1_000.0));
             format!("{:>12}", cell.unwrap_or_default())
         });

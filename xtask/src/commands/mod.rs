@@ -40,7 +40,7 @@ enum Command {
     /// Prints shell exports: eval "$(cargo xtask env)"
     Env,
     /// Does `up`, makes a picture from a prompt and a caption from that picture
-    Demo,
+    Demo(demo::Arguments),
     /// Runs every check and every test on a stack of its own
     Test(test::Arguments),
     /// Does what `test` does, with plain output
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         Command::Status => status::run(),
         Command::Logs(arguments) => logs::run(&arguments, interrupt),
         Command::Env => env::run(),
-        Command::Demo => demo::run(interrupt),
+        Command::Demo(arguments) => demo::run(&arguments, interrupt),
         Command::Test(arguments) => test::run(&arguments, test::Output::Lively, interrupt),
         Command::Ci => test::run(&test::Arguments::default(), test::Output::Plain, interrupt),
         Command::Sqlx(command) => sqlx::run(command, interrupt),

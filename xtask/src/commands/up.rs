@@ -1,6 +1,7 @@
 //! `cargo xtask up`.
 
 use std::fs::OpenOptions;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,6 +11,9 @@ use crate::interrupt::Interrupt;
 use crate::progress::{Step, note};
 use crate::stack::{Component, Lifetime, Stack, State, environment, files, lifecycle, services};
 use crate::workspace;
+
+/// The command line's binary.
+pub(crate) const COMMAND_LINE: &str = "darkroom";
 
 /// The tenant that `up` makes, and its key's name.
 const LOCAL: &str = "local";
@@ -23,7 +27,12 @@ pub(crate) struct Arguments {
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
-    let (stack, started) = if arguments.infra_only { infrastructure(interrupt)? } else { all(interrupt)? };
+    let (stack, started) = if arguments.infra_only {
+        infrastructure(interrupt)?
+    } else {
+        let local = all(interrupt)?;
+        (local.stack, local.started)
+    };
     if started.is_empty() {
         note("everything was running already");
     }
@@ -35,15 +44,24 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// Brings everything up and returns what did not run before.
-pub(crate) fn all(interrupt: &Interrupt) -> Result<(Stack, Vec<Component>)> {
+/// A stack with everything up.
+pub(crate) struct Local {
+    pub(crate) stack: Stack,
+    /// What did not run before.
+    pub(crate) started: Vec<Component>,
+    /// The program `darkroom`.
+    pub(crate) command_line: PathBuf,
+}
+
+/// Brings everything up.
+pub(crate) fn all(interrupt: &Interrupt) -> Result<Local> {
     let (stack, mut started) = infrastructure(interrupt)?;
     let _lock = stack.lock_commands(interrupt)?;
-    build(&stack, interrupt)?;
+    let command_line = build(&stack, interrupt)?;
     migrate(&stack)?;
     make_key(&stack)?;
     started.extend(lifecycle::start(&stack, &Component::SERVICES, None, interrupt)?);
-    Ok((stack, started))
+    Ok(Local { stack, started, command_line })
 }
 
 fn infrastructure(interrupt: &Interrupt) -> Result<(Stack, Vec<Component>)> {
@@ -55,10 +73,11 @@ fn infrastructure(interrupt: &Interrupt) -> Result<(Stack, Vec<Component>)> {
     Ok((stack, started))
 }
 
-/// Cargo shows its own progress.
-fn build(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
+/// Builds the services and returns where the command line lies. Cargo shows its own progress.
+fn build(stack: &Stack, interrupt: &Interrupt) -> Result<PathBuf> {
     note("building the services");
-    let built = workspace::build_binaries(interrupt)?;
+    let mut built = workspace::build_binaries(interrupt)?;
+    let command_line = built.remove(COMMAND_LINE).context("the build made no command line")?;
     stack.update(|state| {
         for service in Component::SERVICES {
             let name = services::binary_name(service);
@@ -67,7 +86,7 @@ fn build(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
         }
         Ok(())
     })?;
-    Ok(())
+    Ok(command_line)
 }
 
 fn migrate(stack: &Stack) -> Result<()> {
