@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use crate::command_line::CommandLine;
 use crate::environment::{servers, variable};
 use crate::service::Service;
 
@@ -94,10 +95,19 @@ impl Deployment {
 
     /// A new tenant's client.
     pub async fn tenant(&self, name: &str) -> Client {
+        Client::new(&self.url, self.key(name).await).expect("the URL is one")
+    }
+
+    /// The command line of a new tenant.
+    pub async fn command_line(&self, name: &str) -> CommandLine {
+        CommandLine::new(&self.url, &self.key(name).await)
+    }
+
+    /// A new tenant's key.
+    pub(crate) async fn key(&self, name: &str) -> String {
         run("darkroom-api", &["tenants", "create", name], &self.settings, &self.folder).await;
         let arguments = ["api-keys", "create", "--tenant", name, "--name", "test"];
-        let key = run("darkroom-api", &arguments, &self.settings, &self.folder).await;
-        Client::new(&self.url, key.trim()).expect("the URL is one")
+        run("darkroom-api", &arguments, &self.settings, &self.folder).await.trim().to_owned()
     }
 
     /// A further worker, ready.

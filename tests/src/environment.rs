@@ -4,17 +4,30 @@ use std::path::PathBuf;
 
 /// A variable that `cargo xtask test` sets.
 pub(crate) fn variable(name: &str) -> String {
+    optional(name).unwrap_or_else(|| panic!("{name} is not set: run through `cargo xtask test`"))
+}
+
+/// A variable that may be missing.
+pub(crate) fn optional(name: &str) -> Option<String> {
     #[expect(clippy::disallowed_methods, reason = "test servers are named by the environment")]
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run through `cargo xtask test`"))
+    std::env::var(name).ok()
 }
 
 /// The program of a service, beside the tests' own.
 pub(crate) fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows its own path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
-    let program = folder.join(name);
+    let program = programs_folder().join(name);
     assert!(program.exists(), "{} is not built: run through `cargo xtask test`", program.display());
     program
+}
+
+/// Where the programs of the workspace lie.
+///
+/// # Panics
+/// When the test was moved from where cargo put it.
+pub fn programs_folder() -> PathBuf {
+    let test = std::env::current_exe().expect("the test knows its own path");
+    let folder = test.parent().and_then(|deps| deps.parent());
+    folder.expect("tests lie in target/…/deps").to_owned()
 }
 
 /// The settings that lead a service to the shared broker and blob store.

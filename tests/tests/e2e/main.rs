@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod broker;
+mod command_line;
+mod documents;
 mod fairness;
 mod models;
 mod processes;

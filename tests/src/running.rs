@@ -1,0 +1,45 @@
+//! A whole service for tests that only use it, and break nothing.
+
+use crate::deployment::{Catalog, Deployment};
+use crate::environment::optional;
+use crate::service::Service;
+
+/// A service with the demo models and a worker: the one that `TEST_DARKROOM_URL`, `TEST_DARKROOM_API_KEY` and
+/// `TEST_DARKROOM_DATABASE_URL` name, or else one made for the test.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it answers.
+    pub url: String,
+    /// A key of a tenant.
+    pub key: String,
+    /// Its database, for operators' commands.
+    pub database_url: String,
+    own: Option<(Deployment, Service)>,
+}
+
+impl Running {
+    /// Finds the service, or starts one.
+    ///
+    /// # Panics
+    /// When only some of the variables are set.
+    pub async fn find_or_start() -> Self {
+        if let Some(url) = optional("TEST_DARKROOM_URL") {
+            let further = |name: &str| optional(name).unwrap_or_else(|| panic!("{name} is missing"));
+            let key = further("TEST_DARKROOM_API_KEY");
+            return Self { url, key, database_url: further("TEST_DARKROOM_DATABASE_URL"), own: None };
+        }
+        let deployment = Deployment::start(&Catalog::demo()).await;
+        let key = deployment.key("a").await;
+        let worker = deployment.worker().await;
+        let (url, database_url) = (deployment.url.clone(), deployment.database.url().to_owned());
+        Self { url, key, database_url, own: Some((deployment, worker)) }
+    }
+
+    /// Ends what was started for the test.
+    pub async fn end(self) {
+        if let Some((deployment, worker)) = self.own {
+            drop(worker);
+            deployment.end().await;
+        }
+    }
+}
