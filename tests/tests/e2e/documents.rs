@@ -215,7 +215,8 @@ fn metrics_in_sources(folder: &Path, found: &mut BTreeSet<String>) {
 #[test]
 fn every_metric_is_documented() {
     let mut found = BTreeSet::new();
-    for folder in ["services", "crates"] {
+    // `crates/store` has none, and names of its own that look alike: channels of NOTIFY.
+    for folder in ["services", "crates/queue", "crates/ops"] {
         metrics_in_sources(&root().join(folder), &mut found);
     }
     assert!(found.len() > 10, "{found:?}");
