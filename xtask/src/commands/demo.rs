@@ -44,11 +44,10 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     files::create_dir(&folder)?;
     let (picture, caption) = (folder.join("picture.png"), folder.join("caption.txt"));
 
-    note("\n$ darkroom generate …");
+    note("");
     let mut generate = darkroom.command("generate");
     generate.arg(PROMPT).args(PICTURE).arg("-o").arg(&picture);
     let drawn = darkroom.run(generate, interrupt)?;
-    note("$ darkroom caption …");
     let mut describe = darkroom.command("caption");
     describe.arg(&picture);
     let described = darkroom.run(describe, interrupt)?;
@@ -63,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     println!("caption  {}", described.artifact()?.text.as_deref().unwrap_or_default());
     println!("         {}", described.artifact()?.url);
     println!("         saved as {}", caption.display());
-    println!("both URLs were fetched: sizes and SHA-256 are as announced\n");
+    println!("both were fetched by their URLs: sizes and SHA-256 are as announced\n");
     print_table(&[("picture", &drawn), ("caption", &described)]);
     Ok(())
 }
@@ -106,6 +105,7 @@ impl Darkroom {
 
     /// Runs a command that prints a job. Progress and errors go to the terminal.
     fn run(&self, mut command: Command, interrupt: &Interrupt) -> Result<Run> {
+        note(format!("$ {}", line(&command)));
         let started = Instant::now();
         let output = command.output().with_context(|| format!("failed to run {}", self.program.display()))?;
         interrupt.check()?;
@@ -115,6 +115,13 @@ impl Darkroom {
         let job = serde_json::from_slice(&output.stdout).context("the command line printed no job")?;
         Ok(Run { job, took: started.elapsed() })
     }
+}
+
+/// The command as a person types it.
+fn line(command: &Command) -> String {
+    let words = command.get_args().map(|word| word.to_string_lossy());
+    let words = words.map(|word| if word.contains(' ') { format!("\"{word}\"") } else { word.into_owned() });
+    format!("{} {}", up::COMMAND_LINE, words.collect::<Vec<_>>().join(" "))
 }
 
 impl Run {
