@@ -93,6 +93,11 @@ impl Deployment {
         Self { database, api, dispatcher, url, folder, settings }
     }
 
+    /// The settings of its services.
+    pub fn settings(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(name, value)| (&name[..], &value[..])).collect()
+    }
+
     /// A new tenant's client.
     pub async fn tenant(&self, name: &str) -> Client {
         Client::new(&self.url, self.key(name).await).expect("the URL is one")

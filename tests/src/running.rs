@@ -9,11 +9,11 @@ use crate::service::Service;
 #[derive(Debug)]
 pub struct Running {
     /// Where it answers.
-    pub url: String,
+    url: String,
     /// A key of a tenant.
-    pub key: String,
+    key: String,
     /// Its database, for operators' commands.
-    pub database_url: String,
+    database_url: String,
     own: Option<(Deployment, Service)>,
 }
 
@@ -33,6 +33,11 @@ impl Running {
         let worker = deployment.worker().await;
         let (url, database_url) = (deployment.url.clone(), deployment.database.url().to_owned());
         Self { url, key, database_url, own: Some((deployment, worker)) }
+    }
+
+    /// The variables that lead programs to it.
+    pub fn variables(&self) -> [(&str, &str); 3] {
+        [("DARKROOM_URL", &self.url), ("DARKROOM_API_KEY", &self.key), ("DATABASE_URL", &self.database_url)]
     }
 
     /// Ends what was started for the test.

@@ -17,12 +17,12 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn document(name: &str) -> String {
+pub(crate) fn document(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()
 }
 
 /// The blocks of shell commands, in order.
-fn commands(document: &str) -> Vec<String> {
+pub(crate) fn commands(document: &str) -> Vec<String> {
     let blocks = document.split("\n```sh\n").skip(1);
     blocks.map(|rest| rest.split("\n```").next().unwrap().to_owned() + "\n").collect()
 }
@@ -32,19 +32,17 @@ fn finds_service(line: &str) -> bool {
     line.starts_with("export DARKROOM_") || line.starts_with("eval \"$(cargo xtask env)\"")
 }
 
-fn shell(script: &str, folder: &Path, service: &Running) -> String {
+/// Runs a script with these variables and returns what it printed.
+pub(crate) fn shell(script: &str, folder: &Path, variables: &[(&str, &str)]) -> String {
     let lines: Vec<&str> = script.lines().filter(|line| !finds_service(line)).collect();
-    let path =
-        std::env::join_paths([programs_folder(), "/usr/local/bin".into(), "/usr/bin".into(), "/bin".into()]);
+    let path = [programs_folder(), "/usr/local/bin".into(), "/usr/bin".into(), "/bin".into()];
     let output = Command::new("bash")
         .args(["-c", &format!("{PRELUDE}{}\n", lines.join("\n"))])
         .current_dir(folder)
         .env_clear()
-        .env("PATH", path.unwrap())
+        .env("PATH", std::env::join_paths(path).unwrap())
         .env("HOME", folder)
-        .env("DARKROOM_URL", &service.url)
-        .env("DARKROOM_API_KEY", &service.key)
-        .env("DATABASE_URL", &service.database_url)
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -67,7 +65,7 @@ fn folder_with_pictures() -> tempfile::TempDir {
 async fn runs_as_written(name: &str) -> String {
     let service = Running::find_or_start().await;
     let folder = folder_with_pictures();
-    let said = shell(&commands(&document(name)).concat(), folder.path(), &service);
+    let said = shell(&commands(&document(name)).concat(), folder.path(), &service.variables());
     service.end().await;
     said
 }
@@ -94,7 +92,7 @@ async fn commands_of_the_command_line_document_run_as_written() {
 async fn every_route_stands_in_the_api_document_with_a_command() {
     let service = Running::find_or_start().await;
     let folder = tempfile::tempdir().unwrap();
-    let openapi = shell("curl -sS \"$DARKROOM_URL/openapi.json\"\n", folder.path(), &service);
+    let openapi = shell("curl -sS \"$DARKROOM_URL/openapi.json\"\n", folder.path(), &service.variables());
     service.end().await;
     let openapi: serde_json::Value = serde_json::from_str(&openapi).unwrap();
     let api = document("docs/api.md");

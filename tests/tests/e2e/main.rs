@@ -1,6 +1,7 @@
 //! End-to-end: real services, real Postgres, RabbitMQ and S3.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod backup;
 mod broker;
 mod command_line;
 mod documents;
