@@ -49,7 +49,7 @@ pub enum Error {
     },
 
     /// The base URL or the key cannot be used.
-    #[error("invalid settings: {0}")]
+    #[error("{0}")]
     Settings(String),
 }
 

@@ -66,7 +66,7 @@ impl Session {
     pub(crate) fn new(options: Options) -> anyhow::Result<Self> {
         let key = options.api_key.ok_or(NoKey)?;
         Ok(Self {
-            client: Client::new(&options.url, key)?,
+            client: Client::new(&options.url, key).context("`--url` or DARKROOM_URL cannot be used")?,
             form: if options.json { Form::Json } else { Form::Text },
             lively: !options.quiet && std::io::stderr().is_terminal(),
         })
