@@ -5,6 +5,9 @@ use std::net::SocketAddr;
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+/// Where a service answers operators unless it is told otherwise.
+pub(crate) const DEFAULT_LISTEN: &str = "127.0.0.1:9090";
+
 /// How a service logs and where it answers operators.
 #[derive(Args, Debug, Clone)]
 pub struct OpsConfig {
@@ -13,7 +16,7 @@ pub struct OpsConfig {
         long,
         env = "DARKROOM_OPS_LISTEN",
         value_name = "DARKROOM_OPS_LISTEN",
-        default_value = "127.0.0.1:9090",
+        default_value = DEFAULT_LISTEN,
         value_parser = parse_listen
     )]
     pub ops_listen: SocketAddr,
@@ -48,7 +51,7 @@ pub enum LogFormat {
     Json,
 }
 
-fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an IP address and a port, such as 127.0.0.1:9090".to_owned())
 }
 

@@ -4,7 +4,7 @@
 //!
 //! ```no_run
 //! use clap::Parser;
-//! use darkroom_ops::{Context, OpsConfig};
+//! use darkroom_ops::{Call, Context, OpsConfig};
 //!
 //! #[derive(Parser)]
 //! struct Settings {
@@ -13,7 +13,10 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let settings = Settings::parse();
+//!     let settings: Settings = match Call::parse() {
+//!         Call::Run(settings) => settings,
+//!         Call::Health(health) => return health.run(),
+//!     };
 //!     darkroom_ops::run("darkroom-example", &settings.ops, async |context: Context| {
 //!         let soft = context.shutdown.soft.clone();
 //!         context.readiness.add("nothing", || async { Ok::<(), std::convert::Infallible>(()) });
@@ -27,10 +30,14 @@
 //! }
 //! ```
 //!
+//! `darkroom-example health` asks the process that runs whether it is ready.
+//!
 //! Invariants: the operations port answers from before the service connects to anything until its last
 //! task has ended, and a loop that ends on its own ends the process with a failure.
 
+mod call;
 mod config;
+mod health;
 mod readiness;
 mod run;
 mod server;
@@ -38,7 +45,9 @@ mod shutdown;
 mod tasks;
 pub mod telemetry;
 
+pub use call::Call;
 pub use config::{LogFormat, OpsConfig};
+pub use health::Health;
 pub use readiness::{CheckResult, Readiness, Report};
 pub use run::{Context, run};
 pub use shutdown::{Shutdown, listen};

@@ -8,6 +8,7 @@ mod tenants;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use darkroom_ops::Health;
 
 use crate::config::ServeConfig;
 
@@ -26,6 +27,8 @@ pub struct Cli {
 enum Command {
     /// Answer requests until asked to stop.
     Serve(Box<ServeConfig>),
+    /// Ask the service that runs here whether it is ready, and exit with success if it is.
+    Health(Health),
     /// Bring the database to the newest schema, and make the bucket where storage is configured.
     Migrate(Box<migrate::Migrate>),
     /// Owners of keys and jobs.
@@ -44,6 +47,7 @@ impl Cli {
                 let ops = config.ops.clone();
                 return darkroom_ops::run(NAME, &ops, async |context| serve::serve(*config, context).await);
             }
+            Command::Health(health) => return health.run(),
             Command::Migrate(command) => block_on(command.run()),
             Command::Tenants(command) => block_on(command.run()),
             Command::ApiKeys(command) => block_on(command.run()),

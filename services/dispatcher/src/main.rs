@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use darkroom_blobs::{Blobs, BlobsConfig};
-use darkroom_ops::{Context, OpsConfig};
+use darkroom_ops::{Call, Context, OpsConfig};
 use darkroom_queue::{Publisher, QueueConfig};
 use darkroom_store::{Store, StoreConfig};
 
@@ -59,7 +59,10 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings: Settings = match Call::parse() {
+        Call::Run(settings) => settings,
+        Call::Health(health) => return health.run(),
+    };
     let ops = settings.ops.clone();
     darkroom_ops::run("darkroom-dispatcher", &ops, async |context| dispatch(settings, context).await)
 }

@@ -2,11 +2,14 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use darkroom_ops::Call;
 use darkroom_worker::Settings;
 
 fn main() -> ExitCode {
-    let settings = Settings::parse();
+    let settings: Settings = match Call::parse() {
+        Call::Run(settings) => settings,
+        Call::Health(health) => return health.run(),
+    };
     let ops = settings.ops.clone();
     darkroom_ops::run("darkroom-worker", &ops, async |context| darkroom_worker::run(settings, context).await)
 }
