@@ -60,6 +60,8 @@ fn example_of_settings_lists_each_with_its_default() {
     let mut example = example();
     assert!(example.remove("COMPOSE_FILE").is_some(), "which Compose itself reads");
     let mut unread = example.clone();
+    // The shell's, and no setting.
+    example.insert("PWD".to_owned(), ".".to_owned());
     for file in FILES {
         for (name, default) in settings(&read(file)) {
             unread.remove(&name);
