@@ -18,11 +18,13 @@ use crate::failure::{Outcome, complain, explain};
 use crate::interrupt::Interrupts;
 use crate::progress::Board;
 use crate::session::Session;
-use crate::show::left;
+use crate::show::{clip, left, plain};
 use crate::wanted::Wanted;
 
 /// Submissions at once; pictures are read into memory for them.
 const SUBMISSIONS: usize = 8;
+/// Characters of a prompt that stand for its job.
+const LABEL_CHARS: usize = 60;
 /// Jobs asked after at once.
 const CALLS: usize = 64;
 /// How long the service may hold an answer back: progress is seen at least so often.
@@ -120,7 +122,7 @@ impl<'a> Watch<'a> {
     /// The job once it is final; `None` when this was stopped first.
     async fn follow(&self, wanted: &Wanted) -> anyhow::Result<Option<Job>> {
         let ended = CountDropped(&self.ended);
-        let label = wanted.label();
+        let label = clip(&plain(&wanted.label()), LABEL_CHARS);
         let place = self.board.place(&label);
         let Some(mut job) = self.submit(wanted).await.with_context(|| label.clone())? else {
             return Ok(None);
@@ -129,7 +131,7 @@ impl<'a> Watch<'a> {
         while !job.state.is_final() {
             place.show(&job);
             job = tokio::select! {
-                later = self.look(job.id) => later.with_context(|| format!("lost sight of job {}", job.id))?,
+                later = self.look(job.id) => later.with_context(|| lost_sight(job.id))?,
                 () = self.stop.cancelled() => return Ok(None),
             };
         }
@@ -182,6 +184,10 @@ impl<'a> Watch<'a> {
     fn with_accepted<T>(&self, body: impl FnOnce(&mut BTreeSet<Uuid>) -> T) -> T {
         body(&mut self.accepted.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+fn lost_sight(id: Uuid) -> String {
+    format!("lost sight of job {id}, which goes on without you: `darkroom watch {id}`")
 }
 
 /// Counts when it is dropped, however that comes.

@@ -48,7 +48,7 @@ impl Saver {
                 );
                 Target::Stdout
             }
-            Some(path) if path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/") => {
+            Some(path) if path.is_dir() || ends_in_slash(path) => {
                 std::fs::create_dir_all(path)
                     .with_context(|| format!("failed to create {}", path.display()))?;
                 Target::Folder(path.to_path_buf())
@@ -113,6 +113,12 @@ impl Saver {
         if matches!(self.target, Target::Stdout) {
             return print_bytes(bytes).map(|()| None);
         }
+        if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            // A pipe or a device is written to, and not replaced.
+            let written = std::fs::write(path, bytes);
+            written.with_context(|| format!("failed to write to {}", path.display()))?;
+            return Ok(Some(path.to_path_buf()));
+        }
         let mut partial = path.as_os_str().to_owned();
         partial.push(".part");
         let partial = PathBuf::from(partial);
@@ -144,6 +150,10 @@ impl Saver {
         }
         path
     }
+}
+
+fn ends_in_slash(path: &Path) -> bool {
+    path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Prompt and seed, as a file's name.
