@@ -109,11 +109,14 @@ impl Default for Limits {
 /// Why a catalog cannot be used. Entries are counted from 0.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// Not a JSON array.
-    #[error("the catalog is no JSON array of models")]
+    /// Not JSON.
+    #[error("the catalog is no JSON")]
     Json(#[source] serde_json::Error),
-    /// A key of an entry has the wrong type.
-    #[error("catalog entry {index}: {source}")]
+    /// Not an array.
+    #[error("the catalog is no JSON array of models")]
+    NoArray,
+    /// A key of an entry is missing or has the wrong type.
+    #[error("catalog entry {index}")]
     Entry {
         /// Which entry.
         index: usize,
@@ -185,7 +188,9 @@ impl Catalog {
     /// # Errors
     /// Names the entry, the key and what is allowed.
     pub fn parse(text: &str) -> Result<Self, CatalogError> {
-        let entries: Vec<Value> = serde_json::from_str(text).map_err(CatalogError::Json)?;
+        // In two steps, so that a syntax error is told as one.
+        let document: Value = serde_json::from_str(text).map_err(CatalogError::Json)?;
+        let Value::Array(entries) = document else { return Err(CatalogError::NoArray) };
         let mut catalog = Self { models: Vec::new(), skipped: Vec::new() };
         for (index, value) in entries.into_iter().enumerate() {
             let entry: Entry = serde_path_to_error::deserialize(value)
