@@ -63,7 +63,7 @@ impl Blobs {
     /// When the store cannot be reached or does not allow it.
     pub async fn ensure_bucket(&self) -> Result<(), Error> {
         match self.ping().await {
-            Err(Error::NotFound { .. }) => self.create_bucket().await,
+            Err(Error::NoBucket { .. }) => self.create_bucket().await,
             outcome => outcome,
         }
     }
@@ -71,11 +71,14 @@ impl Blobs {
     /// Asks the store for the bucket, for readiness.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such bucket, else when the store cannot be reached or refuses.
+    /// [`Error::NoBucket`] when it is not there, else when the store cannot be reached or refuses.
     pub async fn ping(&self) -> Result<(), Error> {
         let bucket = &self.0.bucket;
         let head = self.0.client.head_bucket().bucket(bucket).send().await;
-        head.map(drop).map_err(|error| Error::from_sdk("find bucket", bucket, error))
+        head.map(drop).map_err(|error| match Error::from_sdk("find bucket", bucket, error) {
+            Error::NotFound { key: bucket } => Error::NoBucket { bucket },
+            error => error,
+        })
     }
 
     /// Waits until what dropped uploads left behind is cleaned up. For the end of a process.

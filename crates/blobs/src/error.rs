@@ -44,6 +44,12 @@ pub enum Error {
         /// The store's answer.
         source: Source,
     },
+    /// The bucket is not there.
+    #[error("there is no bucket {bucket}: `darkroom-api migrate` makes it, or correct S3_BUCKET")]
+    NoBucket {
+        /// Its name.
+        bucket: String,
+    },
     /// The store did not answer, answered too late, or has trouble of its own.
     #[error("failed to {operation} {subject}")]
     Unavailable {
@@ -78,20 +84,41 @@ impl Error {
         let code = error.as_service_error().and_then(|error| error.code()).unwrap_or_default();
         let status = error.raw_response().map(|response| response.status().as_u16());
         let key = subject.to_owned();
+        let answer = |status| Box::new(Answer { status, code: code.to_owned() });
         match (code, status) {
             // A request for an object that is not there; also of an upload that was aborted.
             ("NoSuchKey" | "NoSuchUpload", _) => Self::NotFound { key },
             // The bucket is missing: nothing a caller of ours could have got right.
-            ("NoSuchBucket", _) => Self::Refused { operation, subject: key, source: Box::new(error) },
+            ("NoSuchBucket", _) => Self::Refused { operation, subject: key, source: answer(404) },
             // Answers to HEAD have no body and thus no code of their own.
             ("NotFound", _) | (_, Some(404)) => Self::NotFound { key },
             ("InvalidRange", _) | (_, Some(416)) => Self::InvalidRange { key },
             // AccessDenied, InvalidAccessKeyId, SignatureDoesNotMatch, and RequestTimeTooSkewed when this
             // machine's clock is off by more than the store allows.
-            (_, Some(401 | 403)) => Self::Refused { operation, subject: key, source: Box::new(error) },
-            // 5xx, SlowDown, time-outs, connection errors, answers that make no sense, and all that is unknown.
+            (_, Some(status @ (401 | 403))) => {
+                Self::Refused { operation, subject: key, source: answer(status) }
+            }
+            (_, Some(status @ 500..)) => {
+                Self::Unavailable { operation, subject: key, source: answer(status) }
+            }
+            // SlowDown, time-outs, connection errors, answers that make no sense, and all that is unknown.
             _ => Self::Unavailable { operation, subject: key, source: Box::new(error) },
         }
+    }
+}
+
+/// What the store answered. The SDK's own errors print as the structures they are.
+#[derive(Debug, thiserror::Error)]
+#[error("it answered {status} {code}{}", advice(*.status))]
+struct Answer {
+    status: u16,
+    code: String,
+}
+
+fn advice(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; do S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY match, and may they do this?",
+        _ => "",
     }
 }
 

@@ -199,7 +199,9 @@ impl From<darkroom_blobs::Error> for Error {
         match error {
             Blob::NotFound { .. } => Self::NotFound("result"),
             // A refusal passes once an operator has corrected the settings: nothing the caller could change.
-            Blob::Unavailable { .. } | Blob::Refused { .. } => Self::Unavailable(error.into()),
+            Blob::Unavailable { .. } | Blob::Refused { .. } | Blob::NoBucket { .. } => {
+                Self::Unavailable(error.into())
+            }
             Blob::InvalidRange { .. } | Blob::TooLarge { .. } => Self::Internal(error.into()),
         }
     }

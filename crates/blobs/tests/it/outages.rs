@@ -32,7 +32,9 @@ async fn missing_bucket_is_told_apart_from_a_missing_object() {
     let mut config = config();
     config.s3_bucket = format!("darkroom-{}", uuid::Uuid::new_v4());
     let blobs = Blobs::connect(&config);
-    assert!(matches!(blobs.ping().await.unwrap_err(), Error::NotFound { key } if key == config.s3_bucket));
+    assert!(
+        matches!(blobs.ping().await.unwrap_err(), Error::NoBucket { bucket } if bucket == config.s3_bucket)
+    );
     let error = blobs.get("key", 1).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error:?}");
 }
