@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt};
 use lapin::{
-    Channel, Connection, ConnectionProperties, Event,
+    Channel, Connection, ConnectionProperties, ErrorKind, Event,
     tcp::{AsyncTcpStream, TLSConfig},
     uri::{AMQPScheme, AMQPUri},
 };
@@ -34,6 +34,8 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) enum LinkError {
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
+    #[error("the broker refused the login of AMQP_URL, user `{0}` at its virtual host")]
+    Login(String),
     #[error("no answer from the broker in time")]
     Timeout(#[from] tokio::time::error::Elapsed),
     #[error("invalid AMQP_URL: {0}")]
@@ -59,6 +61,7 @@ impl Link {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let runtime = lapin::runtime::default_runtime()?;
         let opened = socket.clone();
+        let user = uri.authority.userinfo.username.clone();
         let connecting = Connection::connector(
             uri,
             runtime,
@@ -81,7 +84,9 @@ impl Link {
             properties,
         );
         match timeout(CONNECT_TIMEOUT, connecting).await {
-            Ok(connected) => Ok(Self { connection: connected?, socket }),
+            Ok(Ok(connection)) => Ok(Self { connection, socket }),
+            Ok(Err(error)) if is_refused_login(&error) => Err(LinkError::Login(user)),
+            Ok(Err(error)) => Err(error.into()),
             Err(elapsed) => {
                 socket.sever();
                 Err(elapsed.into())
@@ -147,6 +152,13 @@ impl Link {
             }
         }
     }
+}
+
+/// Whether the broker knows neither user nor password, or not the virtual host.
+fn is_refused_login(error: &lapin::Error) -> bool {
+    const ACCESS_REFUSED: u16 = 403;
+    const NOT_ALLOWED: u16 = 530;
+    matches!(error.kind(), ErrorKind::ProtocolError(error) if [ACCESS_REFUSED, NOT_ALLOWED].contains(&error.get_id()))
 }
 
 async fn next(events: &mut (impl Stream<Item = Event> + Unpin)) -> Event {
