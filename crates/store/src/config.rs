@@ -62,7 +62,7 @@ const STATEMENT_TIMEOUT: &str = "5s";
 const LOCK_TIMEOUT: &str = "2s";
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
 /// How long a call waits for a connection before it fails as unavailable.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl StoreConfig {
     pub(crate) fn connect_options(&self, application: &str) -> Result<PgConnectOptions, Error> {
@@ -75,6 +75,12 @@ impl StoreConfig {
                 ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
             ]);
         Ok(options)
+    }
+
+    /// Host and port of the database, for messages.
+    pub fn address(&self) -> String {
+        let options = PgConnectOptions::from_str(self.database_url.expose_secret()).unwrap_or_default();
+        format!("{}:{}", options.get_host(), options.get_port())
     }
 
     pub(crate) fn pool_options(&self) -> PgPoolOptions {

@@ -8,6 +8,10 @@ pub enum Error {
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
 
+    /// The database does not let this program in: wrong user or password, or no such database.
+    #[error("the database refused the login: {0}")]
+    Login(String),
+
     /// The schema is older than this program needs.
     #[error(
         "the database schema is at version {found}, this program needs {minimum}: run `darkroom-api migrate`"
@@ -92,9 +96,17 @@ impl Error {
 const TRANSIENT: [&str; 9] =
     ["40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300"];
 
+/// Whether a SQLSTATE is about authorization, or a database that does not exist.
+fn is_login(code: &str) -> bool {
+    code.starts_with("28") || code == "3D000"
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let transient = match &error {
+            sqlx::Error::Database(database) if database.code().is_some_and(|code| is_login(&code)) => {
+                return Self::Login(database.message().to_owned());
+            }
             sqlx::Error::Database(database) => {
                 database.code().is_some_and(|code| TRANSIENT.contains(&&*code) || code.starts_with("08"))
             }

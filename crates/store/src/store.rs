@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, Connection as _, PgPool};
 
 use crate::changes::Pending;
+use crate::config::ACQUIRE_TIMEOUT;
 use crate::{Error, StoreConfig};
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -22,9 +23,12 @@ impl Store {
     /// Opens the pool. `application` shows up in `pg_stat_activity`.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when no connection can be made.
+    /// [`Error::Unavailable`] when no connection can be made, [`Error::Login`] when it is refused.
     pub async fn connect(config: &StoreConfig, application: &str) -> Result<Self, Error> {
         let options = config.connect_options(application)?;
+        // A pool that cannot connect says no more than that it ran out of time.
+        let probe = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect());
+        probe.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
         let pool = config.pool_options().connect_with(options).await?;
         Ok(Self { pool, pending: Arc::default() })
     }

@@ -5,10 +5,13 @@ mod migrate;
 mod serve;
 mod tenants;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use darkroom_ops::Health;
+use darkroom_store::{Store, StoreConfig};
 
 use crate::config::ServeConfig;
 
@@ -54,6 +57,8 @@ impl Cli {
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
+            // Whoever read the list has seen enough.
+            Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&error);
                 ExitCode::FAILURE
@@ -71,8 +76,19 @@ fn complain(error: &anyhow::Error) {
     eprintln!("{NAME}: {error:#}");
 }
 
+/// The store, whatever its schema.
+async fn connect_to(config: &StoreConfig) -> anyhow::Result<Store> {
+    let connected = Store::connect(config, NAME).await;
+    connected.with_context(|| format!("failed to connect to DATABASE_URL at {}", config.address()))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
 /// Writes a line of a command's result.
-#[expect(clippy::print_stdout, reason = "the answer to the operator who called")]
-fn say(line: impl std::fmt::Display) {
-    println!("{line}");
+fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    written.context("failed to write the answer")
 }

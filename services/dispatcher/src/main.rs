@@ -14,6 +14,7 @@ mod sweeper;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 use darkroom_blobs::{Blobs, BlobsConfig};
 use darkroom_ops::{Call, Context, OpsConfig};
@@ -70,7 +71,9 @@ fn main() -> ExitCode {
 async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
     let Context { shutdown, readiness, tasks } = context;
     let stop = shutdown.soft;
-    let store = Store::connect(&settings.store, "darkroom-dispatcher").await?;
+    let connected = Store::connect(&settings.store, "darkroom-dispatcher").await;
+    let store = connected
+        .with_context(|| format!("failed to connect to DATABASE_URL at {}", settings.store.address()))?;
     store.check_schema().await?;
     let blobs = Blobs::connect(&settings.blobs);
     let publisher = Publisher::start(&settings.queue, stop.clone());

@@ -84,9 +84,14 @@ async fn connect(config: &StoreConfig, soft: &CancellationToken) -> anyhow::Resu
             Err(error) => error,
         };
         if !error.is_transient() {
-            return Err(error).context("failed to connect to DATABASE_URL");
+            return Err(error)
+                .with_context(|| format!("failed to connect to DATABASE_URL at {}", config.address()));
         }
-        tracing::warn!(error = &error as &dyn std::error::Error, "waiting for the database");
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            address = config.address(),
+            "waiting for the database"
+        );
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             () = soft.cancelled() => break,

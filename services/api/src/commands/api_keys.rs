@@ -66,8 +66,7 @@ impl ApiKeys {
         match self {
             Self::Create(create) => create.run().await,
             Self::List { store } => {
-                connect(&store).await?.api_keys().await?.iter().map(line).for_each(say);
-                Ok(())
+                connect(&store).await?.api_keys().await?.iter().map(line).try_for_each(say)
             }
             Self::Revoke { id, store } => Ok(connect(&store).await?.revoke_api_key(id).await?),
         }
@@ -92,8 +91,9 @@ impl Create {
             scopes: self.scopes,
         };
         store.create_api_key(&new).await?;
-        say(key);
-        Ok(())
+        // Nobody can be shown it again.
+        say(key)
+            .map_err(|error| anyhow::anyhow!("{error:#}: key {} was made and not shown, revoke it", new.id))
     }
 }
 

@@ -3,9 +3,9 @@
 use anyhow::Context as _;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use darkroom_blobs::{Blobs, BlobsConfig};
-use darkroom_store::{Store, StoreConfig};
+use darkroom_store::StoreConfig;
 
-use super::{NAME, say};
+use super::{NAME, connect_to, say};
 
 #[derive(Debug, Args)]
 pub(super) struct Migrate {
@@ -18,12 +18,13 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) async fn run(self) -> anyhow::Result<()> {
-        let store = Store::connect(&self.store, NAME).await.context("failed to connect to DATABASE_URL")?;
+        let store = connect_to(&self.store).await?;
         let version = store.migrate().await?;
-        say(format_args!("the database is at version {version}"));
+        say(format_args!("the database is at version {version}"))?;
         if let Some(config) = &self.blobs.0 {
-            Blobs::connect(config).ensure_bucket().await?;
-            say(format_args!("the bucket {} is there", config.s3_bucket));
+            let made = Blobs::connect(config).ensure_bucket().await;
+            made.with_context(|| format!("failed to make the bucket at S3_ENDPOINT {}", config.s3_endpoint))?;
+            say(format_args!("the bucket {} is there", config.s3_bucket))?;
         }
         store.close().await;
         Ok(())

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::NAME;
+use super::connect_to;
 use crate::config::{ServeConfig, UrlSecret};
 use crate::{Api, ApiParts, Links, Mint, Server, router};
 
@@ -23,7 +23,7 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Result<()> {
     let secret = UrlSecret::parse(&config.url_secret)?;
     let catalog = read_catalog(&config).await?;
-    let store = Store::connect(&config.store, NAME).await.context("failed to connect to DATABASE_URL")?;
+    let store = connect_to(&config.store).await?;
     store.check_schema().await?;
     let blobs = Blobs::connect(&config.blobs);
     let listener = TcpListener::bind(config.listen)

@@ -1,11 +1,10 @@
 //! `tenants`.
 
-use anyhow::Context as _;
 use clap::Subcommand;
 use darkroom_jobs::TenantId;
 use darkroom_store::{Store, StoreConfig};
 
-use super::{NAME, say};
+use super::{connect_to, say};
 use crate::Mint;
 
 #[derive(Debug, Subcommand)]
@@ -38,7 +37,7 @@ pub(super) fn parse_name(text: &str) -> Result<String, String> {
 
 /// The store, for a command that makes a few calls.
 pub(super) async fn connect(config: &StoreConfig) -> anyhow::Result<Store> {
-    let store = Store::connect(config, NAME).await.context("failed to connect to DATABASE_URL")?;
+    let store = connect_to(config).await?;
     store.check_schema().await?;
     Ok(store)
 }
@@ -49,15 +48,12 @@ impl Tenants {
             Self::Create { name, store } => {
                 let id = TenantId::from_uuid(Mint::from_os().uuid());
                 connect(&store).await?.create_tenant(id, &name).await?;
-                say(id);
+                say(id)
             }
-            Self::List { store } => {
-                for tenant in connect(&store).await?.tenants().await? {
-                    let created = tenant.created_at.format("%Y-%m-%dT%H:%M:%SZ");
-                    say(format_args!("{}\t{created}\t{}", tenant.id, tenant.name));
-                }
-            }
+            Self::List { store } => connect(&store).await?.tenants().await?.iter().try_for_each(|tenant| {
+                let created = tenant.created_at.format("%Y-%m-%dT%H:%M:%SZ");
+                say(format_args!("{}\t{created}\t{}", tenant.id, tenant.name))
+            }),
         }
-        Ok(())
     }
 }
