@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Display,
+    error::Error,
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
@@ -11,11 +11,14 @@ use std::{
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// The longest a check may take; a probe that waits longer counts as failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often changes are looked for.
+const TELL_PERIOD: Duration = Duration::from_secs(5);
 
 type Check = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync>;
 
@@ -37,11 +40,11 @@ impl Readiness {
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), E>> + Send + 'static,
-        E: Display,
+        E: Into<Box<dyn Error + Send + Sync>>,
     {
         let check: Check = Arc::new(move || {
             let outcome = check();
-            Box::pin(async move { outcome.await.map_err(|error| error.to_string()) })
+            Box::pin(async move { outcome.await.map_err(|error| with_causes(&*error.into())) })
         });
         self.checks.lock().unwrap_or_else(PoisonError::into_inner).insert(name, check);
     }
@@ -60,6 +63,37 @@ impl Readiness {
         .await;
         Report { stopping: self.stopping.is_cancelled(), checks: results.into_iter().collect() }
     }
+}
+
+/// Logs which checks fail, and when they pass again, until `stop` is cancelled. A service may well start without
+/// what it needs, and nobody reads `/readyz` by then.
+pub(crate) async fn tell(readiness: Readiness, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut failing: BTreeMap<&'static str, String> = BTreeMap::new();
+    // The first look comes when the checks are there and connections had time to be made.
+    while stop.run_until_cancelled(sleep(TELL_PERIOD)).await.is_some() {
+        for (check, result) in readiness.report().await.checks {
+            match result {
+                CheckResult::Failed { error } if failing.get(check) != Some(&error) => {
+                    tracing::warn!(check, error, "not ready");
+                    failing.insert(check, error);
+                }
+                CheckResult::Ok if failing.remove(check).is_some() => tracing::info!(check, "ready again"),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The error and what caused it, on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What the checks said.

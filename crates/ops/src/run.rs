@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    OpsConfig, Readiness, Shutdown, Tasks,
+    OpsConfig, Readiness, Shutdown, Tasks, readiness,
     server::{self, Probes},
     shutdown, telemetry,
 };
@@ -71,6 +71,7 @@ where
         let probes = Probes { readiness: readiness.clone(), metrics };
         let server = tokio::spawn(server::serve(listener, probes, served.clone()));
         let context = Context { shutdown: shutdown.clone(), readiness, tasks: tasks.clone() };
+        tasks.spawn("readiness", readiness::tell(context.readiness.clone(), shutdown.soft.clone()));
         let outcome = service(context).await;
         shutdown.soft.cancel();
         let finished = tasks.finish(TASKS_BOUND).await;
