@@ -1,4 +1,4 @@
-//! Jobs, attempts, artifacts and the outbox in Postgres.
+//! Jobs, attempts, artifacts, usage and the outbox in Postgres.
 //!
 //! Postgres decides: every change of a job's state is one short transaction here, and every write by a worker names
 //! its lease token, so a worker whose lease is gone changes nothing. Rows are locked in one order, the job
@@ -30,6 +30,7 @@ mod store;
 mod sweep;
 mod tenants;
 pub mod testing;
+mod usage;
 mod view;
 mod workers;
 
@@ -49,5 +50,6 @@ pub use settle::{Outcome, Settled};
 pub use store::Store;
 pub use sweep::ClosedAttempt;
 pub use tenants::Tenant;
+pub use usage::{DailyUsage, RolledUp};
 pub use view::{Job, JobFilter, JobVersion, Progress};
 pub use workers::{NewWorker, Worker};

@@ -91,7 +91,8 @@ impl Store {
             r#"
             with job as (
                 update jobs
-                set state = 'succeeded', version = version + 1, lease_token = null, finished_at = now(), cost = price
+                set state = 'succeeded', version = version + 1, lease_token = null, finished_at = now(), cost = price,
+                    artifacts = $4
                 where id = $1 and attempt = $2 and lease_token = $3 and state = 'running'
                   and (select count(*) from artifacts where job_id = $1) = $4
                 returning id, attempt

@@ -64,7 +64,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes rows of swept jobs whose idempotency key need not answer any more.
+    /// Deletes rows of swept jobs whose idempotency key need not answer any more and whose usage is rolled up.
     ///
     /// # Errors
     /// When the database is unavailable.
@@ -75,6 +75,7 @@ impl Store {
                 select id from jobs
                 where swept_at is not null
                   and (idempotency_key is null or created_at < now() - $2 * interval '1 second')
+                  and (finished_at at time zone 'UTC')::date <= (select rolled_through from usage_mark)
                 order by swept_at limit $1
                 for update skip locked
             ))

@@ -80,12 +80,12 @@ async fn execute(server: &PgConnectOptions, sql: String) {
 }
 
 impl Store {
-    /// Takes every migration back.
+    /// Takes back every migration after `version`.
     ///
     /// # Errors
     /// [`Error::Migrate`] when a step down fails.
-    pub async fn undo_migrations(&self) -> Result<(), Error> {
+    pub async fn undo_migrations(&self, version: i64) -> Result<(), Error> {
         let mut connection = self.pool.acquire().await?;
-        migrator().undo(&mut *connection, 0).await.map_err(Error::Migrate)
+        migrator().undo(&mut *connection, version).await.map_err(Error::Migrate)
     }
 }

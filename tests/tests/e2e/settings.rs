@@ -33,7 +33,7 @@ async fn a_wrong_setting_stops_a_service_with_its_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_service_starts_on_a_schema_that_is_too_old() {
     let deployment = Deployment::start(&Catalog::fake(1)).await;
-    deployment.database.store.undo_migrations().await.unwrap();
+    deployment.database.store.undo_migrations(0).await.unwrap();
     for (service, arguments) in
         [("darkroom-api", &["serve"][..]), ("darkroom-dispatcher", &[]), ("darkroom-worker", &[])]
     {

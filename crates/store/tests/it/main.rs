@@ -13,3 +13,4 @@ mod settle;
 mod states;
 mod sweep;
 mod tenants;
+mod usage;

@@ -7,7 +7,7 @@ const TABLES: &str = "select count(*) from information_schema.tables where table
 async fn migrations_go_up_down_and_up_again() {
     let database = TestDatabase::create().await;
     let up = database.count(TABLES).await;
-    database.store.undo_migrations().await.unwrap();
+    database.store.undo_migrations(0).await.unwrap();
     assert_eq!(database.count(TABLES).await, 1, "only the table of migrations is left");
     let refused = database.store.check_schema().await;
     assert!(matches!(refused, Err(Error::SchemaTooOld { found: 0, minimum: MINIMUM_SCHEMA })), "{refused:?}");
@@ -19,7 +19,7 @@ async fn migrations_go_up_down_and_up_again() {
 #[tokio::test]
 async fn migrating_at_once_from_two_places_works() {
     let database = TestDatabase::create().await;
-    database.store.undo_migrations().await.unwrap();
+    database.store.undo_migrations(0).await.unwrap();
     let (a, b) = tokio::join!(database.store.migrate(), database.store.migrate());
     assert_eq!(a.unwrap(), b.unwrap());
     database.drop_database().await;

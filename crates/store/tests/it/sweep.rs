@@ -25,7 +25,7 @@ async fn a_job_past_its_retention_vanishes_but_its_key_answers_for_a_day() {
 
     assert_eq!(store.delete_swept_jobs(10).await.unwrap(), 0);
     assert!(matches!(store.accept(&job).await.unwrap(), Accepted::Deleted));
-    database.execute("update jobs set created_at = now() - interval '25 hours'").await;
+    database.execute("update jobs set created_at = now() - interval '25 hours', finished_at = now() - interval '24 hours'").await;
     assert_eq!(store.delete_swept_jobs(10).await.unwrap(), 1);
     assert!(matches!(store.accept(&job).await.unwrap(), Accepted::Created(_)));
     database.drop_database().await;
