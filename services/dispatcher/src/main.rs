@@ -2,10 +2,12 @@
 //!
 //! - **relay**: publishes outbox rows as tickets;
 //! - **reaper**: takes back expired leases and expires jobs whose deadline has passed;
-//! - **sweeper**: deletes what is past its retention, and objects that nothing names.
+//! - **sweeper**: deletes what is past its retention, and objects that nothing names;
+//! - **bookkeeper**: rolls up the usage of days that are over.
 //!
 //! One dispatcher runs; a second one is harmless, since every statement skips rows another one holds.
 
+mod bookkeeper;
 mod reaper;
 mod relay;
 mod rhythm;
@@ -24,7 +26,7 @@ use darkroom_store::{Store, StoreConfig};
 use crate::relay::Relay;
 use crate::sweeper::Sweeper;
 
-/// Publishes tickets, takes back expired leases and deletes what is past its retention.
+/// Publishes tickets, takes back expired leases, deletes what is past its retention and rolls up usage.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Settings {
@@ -111,6 +113,7 @@ async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
         grace: Duration::from_secs(settings.sweep_grace_seconds),
     };
     tasks.spawn("sweeper", sweeper.run(stop.clone()));
+    tasks.spawn("bookkeeper", bookkeeper::run(store.clone(), stop.clone()));
 
     stop.cancelled().await;
     publisher.stopped().await;
