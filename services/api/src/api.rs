@@ -22,6 +22,7 @@ use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
 use crate::jobs::{self, Jobs};
 use crate::models::{self, Models};
 use crate::results::{self, Results};
+use crate::usage::{self, Usage};
 use crate::{Error, Links, Mint, Watch, observe, openapi};
 
 /// What an [`Api`] is made of.
@@ -48,6 +49,7 @@ pub struct Api {
     intake: Intake,
     results: Results,
     models: Models,
+    usage: Usage,
     keys: Keys,
     mint: Mint,
 }
@@ -68,7 +70,8 @@ impl Api {
         });
         let results = Results { store: store.clone(), blobs, links };
         let models = Models { store: store.clone(), catalog };
-        Self { jobs, intake, results, models, keys: Keys::new(store), mint }
+        let usage = Usage { store: store.clone() };
+        Self { jobs, intake, results, models, usage, keys: Keys::new(store), mint }
     }
 
     /// What feeds the requests that wait for a job: to be run next to the server.
@@ -89,6 +92,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(jobs::show::show, jobs::delete::delete))
         .routes(routes!(jobs::cancel::cancel))
         .routes(routes!(models::list))
+        .routes(routes!(usage::show))
         .routes(routes!(results::fetch))
         .split_for_parts();
     let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document));

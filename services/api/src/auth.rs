@@ -60,7 +60,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 #[derive(Debug, Clone, Copy)]
 pub struct Submitter(pub TenantId);
 
-/// A tenant whose key may read jobs and models.
+/// A tenant whose key may read jobs, models and usage.
 #[derive(Debug, Clone, Copy)]
 pub struct Reader(pub TenantId);
 

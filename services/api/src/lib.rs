@@ -24,6 +24,7 @@ mod prefer;
 mod problem;
 mod results;
 mod server;
+mod usage;
 mod watch;
 
 pub use api::{Api, ApiParts, router};

@@ -15,6 +15,7 @@ use utoipa::{Modify, OpenApi};
         (name = "jobs", description = "Submitting, watching and ending jobs."),
         (name = "results", description = "Fetching what jobs made."),
         (name = "models", description = "What can be asked for."),
+        (name = "usage", description = "What was used and what it cost."),
     ),
     modifiers(&ApiKey)
 )]

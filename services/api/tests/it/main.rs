@@ -18,3 +18,4 @@ mod results;
 mod show;
 mod shutdown;
 mod upload;
+mod usage;
