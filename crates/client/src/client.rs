@@ -14,7 +14,10 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::transport::{Body, Call, Key, Transport};
-use crate::{Artifact, CaptionRequest, Error, Job, JobPage, JobState, Model, ModelList, TextToImageRequest};
+use crate::{
+    Artifact, CaptionRequest, Error, Job, JobPage, JobState, Model, ModelList, TextToImageRequest, Usage,
+    UsageFilter,
+};
 
 /// Longest single hold: the service holds for at most 60 s.
 const HOLD: Duration = Duration::from_secs(30);
@@ -200,6 +203,20 @@ impl Client {
         let intact = bytes.len() as u64 == artifact.size_bytes
             && hex::encode(Sha256::digest(&bytes)) == artifact.sha256;
         if intact { Ok(bytes) } else { Err(Error::Damaged { id: artifact.id, size_bytes: bytes.len() }) }
+    }
+
+    /// What was used and what it cost, by day.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when these are no days that can be reported on together.
+    pub async fn usage(&self, filter: &UsageFilter) -> Result<Usage, Error> {
+        let mut url = self.url("v1/usage")?;
+        for (name, date) in [("from", filter.from), ("to", filter.to)] {
+            if let Some(date) = date {
+                url.query_pairs_mut().append_pair(name, &date.to_string());
+            }
+        }
+        self.transport.json(&Call::new(Method::GET, url)).await
     }
 
     async fn submit_document(&self, document: &impl Serialize, key: Option<&str>) -> Result<Job, Error> {

@@ -27,9 +27,11 @@ mod job;
 mod model;
 mod request;
 mod transport;
+mod usage;
 
 pub use client::{Client, JobFilter};
 pub use error::{Error, FieldError, Problem};
 pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress};
 pub use model::{Model, ModelList, ModelState};
 pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
+pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod backup;
+mod bookkeeper;
 mod broker;
 mod command_line;
 mod documents;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use darkroom_client::{
     CaptionRequest, Client, Error, JobFilter, JobOptions, JobState, ModelState, TextToImageRequest,
+    UsageFilter,
 };
 use uuid::Uuid;
 
@@ -90,5 +91,28 @@ async fn models_are_listed_with_their_state() {
         ("test/captioner", ModelState::Available),
     ];
     assert_eq!(states, expected);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn usage_is_shown_by_day() {
+    let app = App::start().await;
+    let (client, worker) = (client(&app), app.worker());
+    client.submit_text_to_image(&TextToImageRequest::new("a red circle")).await.unwrap();
+    let leased = worker.lease().await;
+    worker.store_picture(&leased, b"a picture").await;
+    worker.succeed(&leased).await;
+    let usage = client.usage(&UsageFilter::default()).await.unwrap();
+    let [day] = &usage.days[..] else { panic!("one day, one model: {usage:?}") };
+    assert_eq!((day.pipeline.as_str(), day.model.as_str()), ("text-to-image", "test/painter"));
+    assert_eq!((day.date, day.counts.succeeded, day.counts.units), (usage.to, 1, 4096));
+    assert_eq!(day.counts, usage.total.counts);
+    assert_eq!(usage.total.costs, std::slice::from_ref(&day.cost));
+
+    let filter = UsageFilter { from: usage.to.succ_opt(), to: Some(usage.to) };
+    let error = client.usage(&filter).await.unwrap_err();
+    assert_eq!((error.status(), error.code()), (Some(422), Some("invalid_request")));
+    let earlier = UsageFilter { from: None, to: usage.from.pred_opt() };
+    assert!(client.usage(&earlier).await.unwrap().days.is_empty());
     app.stop().await;
 }
