@@ -79,6 +79,11 @@ async fn jobs_are_submitted_shown_watched_listed_canceled_and_deleted() {
     assert_eq!(late.code, Some(3), "{late:?}");
     assert_eq!(darkroom.run(&["delete", first, second]).text().lines().count(), 2);
     assert_eq!(darkroom.run(&["jobs", "--json"]).text(), "");
+    let usage = darkroom.run(&["usage"]);
+    assert!(
+        usage.text().lines().last().unwrap().starts_with("total") && usage.text().contains("USD"),
+        "{usage:?}"
+    );
     let models = darkroom.run(&["models"]);
     assert!(models.text().contains("ready") && models.text().contains("(default)"), "{models:?}");
     drop(worker);

@@ -9,6 +9,7 @@ mod jobs;
 mod models;
 mod shell;
 mod submit;
+mod usage;
 mod watch;
 
 use clap::{Parser, Subcommand};
@@ -59,6 +60,8 @@ enum Command {
     Delete(delete::Delete),
     /// List what can be asked for, and who serves it
     Models,
+    /// Show what was used and what it cost, by day
+    Usage(usage::Usage),
     /// Print completions for a shell
     Completions(shell::Completions),
     /// Print the manual page, or write all of them to a folder
@@ -96,6 +99,7 @@ impl Arguments {
             Command::Cancel(cancel) => Ok(cancel.run(&session).await),
             Command::Delete(delete) => Ok(delete.run(&session).await),
             Command::Models => models::run(&session).await,
+            Command::Usage(usage) => usage.run(&session).await,
             Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
         }
     }
