@@ -55,7 +55,8 @@ fn errors_name_entry_key_and_what_is_allowed() {
     insta::assert_snapshot!(problem(r#""defaults":{"steps":500}"#), @"catalog entry 0: `defaults` must lie within the entry's limits, with sides that divide by 8");
     insta::assert_snapshot!(problem(r#""timeout":0"#), @"catalog entry 0: `timeout` must be at least 1 second");
     assert!(matches!(Catalog::parse("[]"), Err(CatalogError::Empty)));
-    assert!(matches!(Catalog::parse("{}"), Err(CatalogError::Json(_))));
+    assert!(matches!(Catalog::parse("{}"), Err(CatalogError::NoArray)));
+    assert!(matches!(Catalog::parse("{oops"), Err(CatalogError::Json(_))));
 }
 
 #[test]
