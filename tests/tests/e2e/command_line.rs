@@ -85,7 +85,7 @@ async fn jobs_are_submitted_shown_watched_listed_canceled_and_deleted() {
         "{usage:?}"
     );
     let models = darkroom.run(&["models"]);
-    assert!(models.text().contains("ready") && models.text().contains("(default)"), "{models:?}");
+    assert!(models.text().contains("(default)") && models.text().contains("64 × 64, 4 steps"), "{models:?}");
     drop(worker);
     deployment.end().await;
 }
