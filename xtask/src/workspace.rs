@@ -17,18 +17,36 @@ use crate::process;
 
 /// The repository's root.
 ///
-/// `cargo run` says where this package lies. Without it, what the compiler said is as good, unless the checkout
-/// was moved since.
-pub(crate) fn root() -> PathBuf {
-    let told = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
-    let told = told.filter(|dir| dir.ends_with("xtask") && dir.join("Cargo.toml").exists());
-    let manifest = told.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
-    manifest.parent().map(Path::to_path_buf).unwrap_or(manifest)
+/// `cargo run` says where this package lies, and `cargo test` where another one of the workspace does. Only
+/// without that is the place asked for that the compiler knew.
+///
+/// # Errors
+///
+/// When that place is in no checkout of Darkroom: it is never another checkout that is acted on instead.
+pub(crate) fn root() -> Result<PathBuf> {
+    if let Some(told) = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from) {
+        return checkout_of(&told).with_context(|| {
+            let told = told.display();
+            format!("CARGO_MANIFEST_DIR is `{told}`, which is no package of a Darkroom checkout: unset it")
+        });
+    }
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    checkout_of(built).with_context(|| {
+        format!("{}, where this program was built, is gone: run `cargo xtask` instead", built.display())
+    })
+}
+
+/// The checkout that the package in `package` belongs to.
+fn checkout_of(package: &Path) -> Option<PathBuf> {
+    if !package.is_absolute() || !package.join("Cargo.toml").is_file() {
+        return None;
+    }
+    package.ancestors().find(|dir| dir.join("xtask/Cargo.toml").is_file()).map(Path::to_path_buf)
 }
 
 /// The folder of the stack that `up` starts.
-pub(crate) fn stack_dir() -> PathBuf {
-    root().join(".stack")
+pub(crate) fn stack_dir() -> Result<PathBuf> {
+    Ok(root()?.join(".stack"))
 }
 
 /// This program, which a build may have deleted or replaced meanwhile.
@@ -37,12 +55,12 @@ pub(crate) fn own_program() -> PathBuf {
 }
 
 /// Cargo in the repository's root, checking queries against the committed data: no build needs a database.
-pub(crate) fn cargo() -> Command {
+pub(crate) fn cargo() -> Result<Command> {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
-    command.current_dir(root()).env("SQLX_OFFLINE", "true").env_remove("DATABASE_URL");
+    command.current_dir(root()?).env("SQLX_OFFLINE", "true").env_remove("DATABASE_URL");
     forget_own_package(&mut command);
-    command
+    Ok(command)
 }
 
 /// Removes what `cargo run` told this program about its own package: a build script would take it for its own.
@@ -92,7 +110,7 @@ pub(crate) fn run(
 /// Naming the services alone would select fewer features of what they depend on, and `test` would compile half
 /// of the dependencies a second time.
 pub(crate) fn build_binaries(interrupt: &Interrupt) -> Result<BTreeMap<String, PathBuf>> {
-    let mut command = cargo();
+    let mut command = cargo()?;
     command.args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
     let mut binaries = BTreeMap::new();
     let status = run(command, interrupt, |line| {
@@ -111,7 +129,7 @@ pub(crate) fn build_binaries(interrupt: &Interrupt) -> Result<BTreeMap<String, P
 
 /// What `cargo metadata --no-deps` says about the workspace.
 pub(crate) fn metadata() -> Result<Value> {
-    let output = cargo().args(["metadata", "--no-deps", "--format-version=1"]).stdin(Stdio::null()).output();
+    let output = cargo()?.args(["metadata", "--no-deps", "--format-version=1"]).stdin(Stdio::null()).output();
     let output = output.context("failed to run cargo metadata")?;
     if !output.status.success() {
         bail!("cargo metadata failed:\n{}", String::from_utf8_lossy(&output.stderr));
@@ -131,4 +149,34 @@ fn lines_of(child: &mut Child) -> Receiver<String> {
         });
     }
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn checkout_is_that_of_the_package_which_cargo_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for package in ["xtask", "tests", "crates/store"] {
+            fs::create_dir_all(dir.path().join(package)).unwrap();
+            fs::write(dir.path().join(package).join("Cargo.toml"), "").unwrap();
+        }
+        for package in ["xtask", "tests", "crates/store"] {
+            assert_eq!(checkout_of(&dir.path().join(package)).as_deref(), Some(dir.path()));
+        }
+    }
+
+    #[test]
+    fn folder_that_is_no_package_of_a_checkout_names_none() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("other")).unwrap();
+        fs::write(dir.path().join("other/Cargo.toml"), "").unwrap();
+        assert_eq!(checkout_of(&dir.path().join("other")), None);
+        assert_eq!(checkout_of(&dir.path().join("gone")), None);
+        assert_eq!(checkout_of(Path::new("xtask")), None);
+        assert_eq!(checkout_of(Path::new("")), None);
+    }
 }

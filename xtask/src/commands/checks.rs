@@ -61,7 +61,7 @@ impl Queries {
 
     /// Fails unless the committed data are what the queries say.
     pub(crate) fn compare(&self) -> Result<()> {
-        let committed = read(&committed_dir())?;
+        let committed = read(&committed_dir()?)?;
         let fresh = read(&self.fresh)?;
         let differences = differences(&committed, &fresh);
         if !differences.is_empty() {
@@ -73,7 +73,7 @@ impl Queries {
 
     /// Replaces the committed data and returns how many queries there are.
     pub(crate) fn commit(&self) -> Result<usize> {
-        let target = committed_dir();
+        let target = committed_dir()?;
         files::create_dir(&target)?;
         let fresh = read(&self.fresh)?;
         for name in read(&target)?.keys().filter(|name| !fresh.contains_key(*name)) {
@@ -88,10 +88,10 @@ impl Queries {
 }
 
 /// The command that compiles just what has queries.
-pub(crate) fn check_store() -> Command {
-    let mut cargo = workspace::cargo();
+pub(crate) fn check_store() -> Result<Command> {
+    let mut cargo = workspace::cargo()?;
     cargo.args(["check", "--package", PACKAGE, "--all-targets"]);
-    cargo
+    Ok(cargo)
 }
 
 /// The sources of the crate's targets, newer than they are for as long as this lives: cargo would otherwise
@@ -132,12 +132,12 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-fn committed_dir() -> PathBuf {
-    workspace::root().join("crates/store/.sqlx")
+fn committed_dir() -> Result<PathBuf> {
+    Ok(workspace::root()?.join("crates/store/.sqlx"))
 }
 
 fn migrations() -> Result<Vec<PathBuf>> {
-    let dir = workspace::root().join("migrations");
+    let dir = workspace::root()?.join("migrations");
     let entries = fs::read_dir(&dir).with_context(|| format!("failed to read {}", dir.display()))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.retain(|path| path.to_string_lossy().ends_with(".up.sql"));

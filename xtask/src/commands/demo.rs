@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let darkroom = if arguments.running { running(interrupt)? } else { local(interrupt)? };
-    let folder = workspace::stack_dir().join("demo");
+    let folder = workspace::stack_dir()?.join("demo");
     files::create_dir(&folder)?;
     let (picture, caption) = (folder.join("picture.png"), folder.join("caption.txt"));
 

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
-    let dir = workspace::stack_dir();
+    let dir = workspace::stack_dir()?;
     if let Some(stack) = Stack::find(&dir)? {
         let _lock = stack.lock_commands(interrupt)?;
         if !lifecycle::shut_down(&stack)? {

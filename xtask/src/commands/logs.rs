@@ -28,7 +28,7 @@ pub(crate) struct Arguments {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let stack =
-        Stack::find(&workspace::stack_dir())?.context("there is no stack yet: run `cargo xtask up`")?;
+        Stack::find(&workspace::stack_dir()?)?.context("there is no stack yet: run `cargo xtask up`")?;
     let mut tails = Vec::new();
     let names = names(&stack)?;
     for name in &names {

@@ -21,7 +21,7 @@ pub(crate) enum Command {
 pub(crate) fn run(command: Command, interrupt: &Interrupt) -> Result<()> {
     let scratch = Scratch::start("sqlx", &[Component::Postgres], interrupt)?;
     let queries = Queries::begin(scratch.stack(), interrupt)?;
-    queries.expand(checks::check_store(), interrupt)?;
+    queries.expand(checks::check_store()?, interrupt)?;
     match command {
         Command::Prepare => {
             let count = queries.commit()?;

@@ -9,7 +9,7 @@ use crate::workspace;
 
 /// Runs the subcommand.
 pub(crate) fn run() -> Result<()> {
-    let Some(stack) = Stack::find(&workspace::stack_dir())? else {
+    let Some(stack) = Stack::find(&workspace::stack_dir()?)? else {
         println!("there is no stack: `cargo xtask up` makes one");
         return Ok(());
     };

@@ -110,17 +110,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut cargo = workspace::cargo();
+    fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut cargo = workspace::cargo()?;
         cargo.args(arguments);
         if self.output == Output::Plain {
             cargo.env("CARGO_TERM_COLOR", "never").env("CARGO_TERM_PROGRESS_WHEN", "never");
         }
-        cargo
+        Ok(cargo)
     }
 
     fn cargo(&self, arguments: &[&str]) -> Result<()> {
-        let status = workspace::run(self.command(arguments), self.interrupt, |line| println!("{line}"))?;
+        let status = workspace::run(self.command(arguments)?, self.interrupt, |line| println!("{line}"))?;
         if !status.success() {
             bail!("cargo {} failed ({status})", arguments.join(" "));
         }
@@ -130,13 +130,13 @@ impl Run<'_> {
     /// Lints with each query checked against a live database on the way, which saves a build.
     fn lint(&self, stack: &Stack) -> Result<()> {
         let queries = Queries::begin(stack, self.interrupt)?;
-        let clippy = self.command(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+        let clippy = self.command(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
         queries.expand(clippy, self.interrupt)?;
         queries.compare()
     }
 
     fn test(&mut self, arguments: &Arguments, stack: &Stack) -> Result<()> {
-        let mut cargo = self.command(&["test", "--no-fail-fast"]);
+        let mut cargo = self.command(&["test", "--no-fail-fast"])?;
         let (for_cargo, for_binaries) = arguments.parts();
         if !arguments.names_packages() {
             cargo.arg("--workspace");
@@ -201,7 +201,7 @@ impl Scratch {
     /// Starts `components` in a folder named after `purpose` and this process.
     pub(crate) fn start(purpose: &str, components: &[Component], interrupt: &Interrupt) -> Result<Self> {
         let own = std::process::id();
-        let dir = workspace::stack_dir();
+        let dir = workspace::stack_dir()?;
         lifecycle::install(&dir.join("log"), components, interrupt)?;
         down::remove_abandoned(&dir)?;
         let stack = Stack::create(&dir.join(format!("{purpose}-{own}")), Lifetime::Throwaway)?;
@@ -233,7 +233,7 @@ impl Scratch {
 
     /// Sets the servers' logs aside, for whoever looks into a failure.
     fn keep_logs(&mut self) -> Result<()> {
-        let kept = workspace::stack_dir().join("failed-test-log");
+        let kept = workspace::stack_dir()?.join("failed-test-log");
         files::remove_dir(&kept)?;
         files::create_dir(&kept)?;
         for entry in std::fs::read_dir(self.stack.log_dir())?.flatten() {

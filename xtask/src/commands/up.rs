@@ -65,7 +65,7 @@ pub(crate) fn all(interrupt: &Interrupt) -> Result<Local> {
 }
 
 fn infrastructure(interrupt: &Interrupt) -> Result<(Stack, Vec<Component>)> {
-    let dir = workspace::stack_dir();
+    let dir = workspace::stack_dir()?;
     lifecycle::install(&dir.join("log"), &Component::INFRASTRUCTURE, interrupt)?;
     let stack = Stack::create(&dir, Lifetime::Kept)?;
     let _lock = stack.lock_commands(interrupt)?;

@@ -64,7 +64,7 @@ pub(crate) fn start(
     let mut wanted = if supervised { Wanted::read(stack)? } else { Wanted::default() };
     for component in &components {
         let generation = if Component::SERVICES.contains(component) {
-            services::generation(*component, &state)
+            services::generation(*component, &state)?
         } else {
             "1".to_owned()
         };

@@ -29,7 +29,7 @@ pub(crate) fn command(component: Component, stack: &Stack, state: &State) -> Res
             command.env("DARKROOM_URL_SECRET", &state.secrets.url_secret);
         }
         Component::Worker => {
-            command.env("DARKROOM_MODELS_DIR", workspace::root().join("models"));
+            command.env("DARKROOM_MODELS_DIR", workspace::root()?.join("models"));
             command.env("DARKROOM_DEVICE", "cpu");
         }
         _ => {}
@@ -53,7 +53,7 @@ pub(crate) fn binary(component: Component, stack: &Stack, state: &State) -> Resu
         }
     }
     command.envs(environment::connections(state));
-    command.env("DARKROOM_CATALOG", catalog());
+    command.env("DARKROOM_CATALOG", catalog()?);
     // The log is a file.
     command.env("NO_COLOR", "1");
     if std::env::var_os("DARKROOM_LOG").is_none() {
@@ -63,13 +63,13 @@ pub(crate) fn binary(component: Component, stack: &Stack, state: &State) -> Resu
 }
 
 /// Changes whenever a running service should be replaced: its binary or the catalog is another one.
-pub(crate) fn generation(component: Component, state: &State) -> String {
+pub(crate) fn generation(component: Component, state: &State) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     let binary = state.binaries.get(&component).cloned();
-    for path in [binary, Some(catalog())].into_iter().flatten() {
+    for path in [binary, Some(catalog()?)].into_iter().flatten() {
         fingerprint(&path).hash(&mut hasher);
     }
-    format!("{:016x}", hasher.finish())
+    Ok(format!("{:016x}", hasher.finish()))
 }
 
 fn ops_port(component: Component) -> Option<Port> {
@@ -81,8 +81,8 @@ fn ops_port(component: Component) -> Option<Port> {
     }
 }
 
-fn catalog() -> PathBuf {
-    workspace::root().join("deploy").join("catalog.json")
+fn catalog() -> Result<PathBuf> {
+    Ok(workspace::root()?.join("deploy").join("catalog.json"))
 }
 
 fn fingerprint(path: &Path) -> Option<(u64, u128)> {
