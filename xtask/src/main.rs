@@ -4,8 +4,6 @@
 //! services. A [`supervisor`] in the background runs them. The [`commands`] bring stacks up and down, and run
 //! the demo and the tests on them.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its user")]
-
 mod commands;
 mod interrupt;
 mod process;
@@ -24,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::Interrupt::install().and_then(|interrupt| commands::run(arguments, &interrupt));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<progress::NobodyReads>() => ExitCode::SUCCESS,
         Err(error) => {
             progress::note(format!("error: {error:#}"));
             ExitCode::FAILURE

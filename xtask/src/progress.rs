@@ -2,10 +2,10 @@
 //!
 //! Progress goes to stderr, so that stdout carries only what a command was asked for.
 
-use std::io::IsTerminal as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt::Interrupt;
@@ -15,10 +15,38 @@ const POLL: Duration = Duration::from_millis(50);
 /// How often a long step speaks where there is no terminal to spin on.
 const REMINDER: Duration = Duration::from_secs(20);
 
-/// Prints one line of narration.
+/// Prints one line of narration. Where it cannot be written, a full disk under a log say, work goes on without.
 pub(crate) fn note(message: impl AsRef<str>) {
-    eprintln!("{}", message.as_ref());
+    let _ = writeln!(std::io::stderr(), "{}", message.as_ref());
 }
+
+/// Prints one line of what the command was asked for.
+///
+/// # Errors
+///
+/// [`NobodyReads`], or that the line could not be written.
+pub(crate) fn print(line: impl AsRef<str>) -> Result<()> {
+    print_to(&mut std::io::stdout().lock(), line.as_ref())
+}
+
+fn print_to(output: &mut impl std::io::Write, line: &str) -> Result<()> {
+    match writeln!(output, "{line}").and_then(|()| output.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        other => other.context("failed to write the output"),
+    }
+}
+
+/// The output was closed, as by `head`: its reader has all it wants, and the command ends well.
+#[derive(Debug)]
+pub(crate) struct NobodyReads;
+
+impl std::fmt::Display for NobodyReads {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the output was closed")
+    }
+}
+
+impl std::error::Error for NobodyReads {}
 
 /// Sleeps for `duration`. The one place of this program that sleeps; loops around it are bounded.
 #[expect(clippy::disallowed_methods, reason = "a command line tool polls the processes it started")]
@@ -115,5 +143,32 @@ pub(crate) fn seconds(duration: Duration) -> String {
         format!("{:.1} s", duration.as_secs_f64())
     } else {
         format!("{} min {:02} s", whole / 60, whole % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Fails every write.
+    struct Broken(ErrorKind);
+
+    impl std::io::Write for Broken {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn closed_output_is_told_from_one_that_fails() {
+        let closed = print_to(&mut Broken(ErrorKind::BrokenPipe), "line").unwrap_err();
+        assert!(closed.is::<NobodyReads>());
+        let full = print_to(&mut Broken(ErrorKind::StorageFull), "line").unwrap_err();
+        assert!(!full.is::<NobodyReads>());
+        assert_eq!(full.to_string(), "failed to write the output");
     }
 }

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::interrupt::Interrupt;
-use crate::process;
+use crate::{process, progress};
 
 /// The repository's root.
 ///
@@ -103,6 +103,13 @@ pub(crate) fn run(
     let status = child.wait()?;
     interrupt.check()?;
     Ok(status)
+}
+
+/// Runs `command` to its end and prints its stdout, as long as somebody reads it: what matters is how it ends.
+pub(crate) fn run_aloud(command: Command, interrupt: &Interrupt) -> Result<ExitStatus> {
+    run(command, interrupt, |line| {
+        let _ = progress::print(line);
+    })
 }
 
 /// Builds the workspace's binaries and returns where each one lies.

@@ -51,7 +51,7 @@ impl Queries {
         cargo.env("SQLX_OFFLINE", "false");
         cargo.env("DATABASE_URL", &self.database_url).env("SQLX_OFFLINE_DIR", &self.fresh);
         let touched = Touched::begin()?;
-        let status = workspace::run(cargo, interrupt, |line| println!("{line}"))?;
+        let status = workspace::run_aloud(cargo, interrupt)?;
         drop(touched);
         if !status.success() {
             bail!("cargo failed ({status})");

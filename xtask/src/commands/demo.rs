@@ -11,7 +11,7 @@ use darkroom_client::{Artifact, Job};
 
 use super::up;
 use crate::interrupt::Interrupt;
-use crate::progress::note;
+use crate::progress::{note, print};
 use crate::stack::{environment, files};
 use crate::workspace;
 
@@ -56,15 +56,14 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     darkroom.run(fetch, interrupt)?;
 
     note("");
-    println!("prompt   {PROMPT}");
-    println!("picture  {}", drawn.artifact()?.url);
-    println!("         saved as {}", picture.display());
-    println!("caption  {}", described.artifact()?.text.as_deref().unwrap_or_default());
-    println!("         {}", described.artifact()?.url);
-    println!("         saved as {}", caption.display());
-    println!("both were fetched by their URLs: sizes and SHA-256 are as announced\n");
-    print_table(&[("picture", &drawn), ("caption", &described)]);
-    Ok(())
+    print(format!("prompt   {PROMPT}"))?;
+    print(format!("picture  {}", drawn.artifact()?.url))?;
+    print(format!("         saved as {}", picture.display()))?;
+    print(format!("caption  {}", described.artifact()?.text.as_deref().unwrap_or_default()))?;
+    print(format!("         {}", described.artifact()?.url))?;
+    print(format!("         saved as {}", caption.display()))?;
+    print("both were fetched by their URLs: sizes and SHA-256 are as announced\n")?;
+    print_table(&[("picture", &drawn), ("caption", &described)])
 }
 
 /// The command line, for the local stack.
@@ -152,9 +151,9 @@ fn between(
 }
 
 /// Stages down, jobs across. Every job has the same stages; one that a job lacks leaves its cell empty.
-fn print_table(runs: &[(&str, &Run)]) {
+fn print_table(runs: &[(&str, &Run)]) -> Result<()> {
     let heads: Vec<String> = runs.iter().map(|(head, _)| format!("{head:>12}")).collect();
-    println!("{:<22}{}", "stage", heads.concat());
+    print(format!("{:<22}{}", "stage", heads.concat()))?;
     let columns: Vec<_> = runs.iter().map(|(_, run)| run.stages()).collect();
     let longest = columns.iter().max_by_key(|stages| stages.len());
     for (name, _) in longest.into_iter().flatten() {
@@ -163,6 +162,7 @@ fn print_table(runs: &[(&str, &Run)]) {
             let cell = stage.map(|(_, time)| format!("{:.1} ms", time.as_secs_f64() * 1_000.0));
             format!("{:>12}", cell.unwrap_or_default())
         });
-        println!("{name:<22}{}", cells.collect::<String>());
+        print(format!("{name:<22}{}", cells.collect::<String>()))?;
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use crate::progress::note;
+use crate::progress::{note, print};
 use crate::stack::{Stack, environment, lifecycle};
 use crate::workspace;
 
@@ -14,7 +14,7 @@ pub(crate) fn run() -> Result<()> {
         note("the stack does not run: `cargo xtask up` starts it and may give it other ports");
     }
     for (name, value) in environment::exports(&stack.state()?) {
-        println!("export {name}='{value}'");
+        print(format!("export {name}='{value}'"))?;
     }
     Ok(())
 }

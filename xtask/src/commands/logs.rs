@@ -42,12 +42,12 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let many = tails.len() > 1;
     for tail in &mut tails {
         tail.offset = fs::metadata(&tail.path).map_or(0, |metadata| metadata.len());
-        print(&files::last_lines(&tail.path, arguments.lines), many.then_some(tail.name.as_str()));
+        print(&files::last_lines(&tail.path, arguments.lines), many.then_some(tail.name.as_str()))?;
     }
     while arguments.follow && !interrupt.is_set() {
         for tail in &mut tails {
             let added = tail.added().with_context(|| format!("failed to read {}", tail.path.display()))?;
-            print(&added, many.then_some(tail.name.as_str()));
+            print(&added, many.then_some(tail.name.as_str()))?;
         }
         progress::pause(Duration::from_millis(250));
     }
@@ -82,13 +82,14 @@ impl Tail {
     }
 }
 
-fn print(text: &str, label: Option<&str>) {
+fn print(text: &str, label: Option<&str>) -> Result<()> {
     for line in text.lines() {
         match label {
-            Some(label) => println!("{label:<11}| {line}"),
-            None => println!("{line}"),
+            Some(label) => progress::print(format!("{label:<11}| {line}"))?,
+            None => progress::print(line)?,
         }
     }
+    Ok(())
 }
 
 fn names(stack: &Stack) -> Result<Vec<String>> {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::interrupt::Interrupt;
-use crate::progress::note;
+use crate::progress::{note, print};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle, rabbitmq};
 
 #[derive(Debug, Subcommand)]
@@ -107,7 +107,7 @@ fn start(target: &Target, owner: Option<u32>, interrupt: &Interrupt) -> Result<(
 
 fn print_connections(stack: &Stack) -> Result<()> {
     for (name, value) in environment::connections(&stack.state()?) {
-        println!("{name}={value}");
+        print(format!("{name}={value}"))?;
     }
     Ok(())
 }

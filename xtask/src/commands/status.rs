@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::ValueEnum as _;
 
+use crate::progress::print;
 use crate::stack::{Component, Stack, State, lifecycle};
 use crate::supervisor::files::{Report, Running};
 use crate::workspace;
@@ -10,24 +11,23 @@ use crate::workspace;
 /// Runs the subcommand.
 pub(crate) fn run() -> Result<()> {
     let Some(stack) = Stack::find(&workspace::stack_dir()?)? else {
-        println!("there is no stack: `cargo xtask up` makes one");
-        return Ok(());
+        return print("there is no stack: `cargo xtask up` makes one");
     };
     if !lifecycle::is_supervised(&stack)? {
         if lifecycle::has_left_overs(&stack)? {
-            println!("processes of a run that was killed are left: `cargo xtask down` ends them");
+            print("processes of a run that was killed are left: `cargo xtask down` ends them")?;
         }
-        println!("the stack in {} does not run: `cargo xtask up` starts it", stack.dir().display());
-        return Ok(());
+        let dir = stack.dir().display();
+        return print(format!("the stack in {dir} does not run: `cargo xtask up` starts it"));
     }
     let state = stack.state()?;
     let running = Running::read(&stack)?;
-    println!("{:<11} {:<9} {:>8} {:>6} {:>8}  log", "", "state", "process", "port", "restarts");
+    print(format!("{:<11} {:<9} {:>8} {:>6} {:>8}  log", "", "state", "process", "port", "restarts"))?;
     for component in Component::value_variants() {
         let report = running.as_ref().and_then(|running| running.components.get(component));
         let pid = report.and_then(|report| report.process).map(|process| process.pid.to_string());
         let port = component.ports().first().map_or(0, |port| state.port(*port));
-        println!(
+        print(format!(
             "{:<11} {:<9} {:>8} {:>6} {:>8}  {}",
             component.name(),
             word(*component, report, &state),
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<()> {
             port,
             report.map_or(0, |report| report.failures),
             stack.log_file(component.name()).display()
-        );
+        ))?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use super::checks::Queries;
 use super::down;
 use crate::interrupt::Interrupt;
-use crate::progress::{Step, note, seconds};
+use crate::progress::{Step, note, print, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
 use crate::workspace;
@@ -79,8 +79,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output, interrupt: &Interrupt) 
     }
     drop(scratch);
     note(format!("all of it took {}", seconds(started.elapsed())));
-    println!("{} passed, {} failed", run.tally.passed, run.tally.failed);
-    if run.failed.is_empty() { Ok(()) } else { bail!("failed: {}", run.failed.join(", ")) }
+    let printed = print(format!("{} passed, {} failed", run.tally.passed, run.tally.failed));
+    if run.failed.is_empty() { printed } else { bail!("failed: {}", run.failed.join(", ")) }
 }
 
 /// One run of the steps.
@@ -120,7 +120,7 @@ impl Run<'_> {
     }
 
     fn cargo(&self, arguments: &[&str]) -> Result<()> {
-        let status = workspace::run(self.command(arguments)?, self.interrupt, |line| println!("{line}"))?;
+        let status = workspace::run_aloud(self.command(arguments)?, self.interrupt)?;
         if !status.success() {
             bail!("cargo {} failed ({status})", arguments.join(" "));
         }
@@ -146,7 +146,7 @@ impl Run<'_> {
         cargo.env("DARKROOM_TEST_STACK", stack.dir());
         cargo.env("XTASK_BIN", own_copy(stack)?);
         let status = workspace::run(cargo, self.interrupt, |line| {
-            println!("{line}");
+            let _ = print(line);
             self.tally.add(line);
         })?;
         if !status.success() {
