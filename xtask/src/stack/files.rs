@@ -22,7 +22,11 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
         options.open(&temporary)?.write_all(text.as_bytes())?;
         fs::rename(&temporary, path)
     };
-    write().with_context(|| format!("failed to write {}", path.display()))
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("failed to write {}", path.display()))
 }
 
 /// Writes `value` as JSON to `path`, readable by nobody but its owner.
@@ -47,6 +51,16 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 /// Creates `path` with its parents.
 pub(crate) fn create_dir(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("failed to create {}", path.display()))
+}
+
+/// Deletes the file `path`, if it exists.
+pub(crate) fn remove_file(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to delete {}", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Deletes the folder `path` with all that is in it, if it exists.
@@ -136,6 +150,15 @@ mod tests {
         write_private(&path, "2").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "2");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn failed_write_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        fs::create_dir(&path).unwrap();
+        write_private(&path, "text").unwrap_err();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

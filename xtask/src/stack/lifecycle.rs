@@ -106,7 +106,7 @@ pub(crate) fn stop(stack: &Stack, components: &[Component], interrupt: &Interrup
 /// too. Returns false when nothing ran.
 pub(crate) fn shut_down(stack: &Stack) -> Result<bool> {
     let mut ran = false;
-    Wanted::default().write(stack)?;
+    Wanted::forget(stack)?;
     if is_supervised(stack)? {
         ran = true;
         let mut step = Step::begin("stopping services, broker, store and database");
@@ -154,8 +154,9 @@ fn wait_until_ready(
     mut step: Step,
 ) -> Result<()> {
     let name = component.name();
-    let log = stack.log_file(name);
+    let mut log = stack.log_file(name);
     let started = Instant::now();
+    let mut was_supervised = false;
     let outcome = step.wait(component.patience(), interrupt, || {
         if is_up(stack, wanted, component) {
             return Ok(Some(()));
@@ -165,11 +166,22 @@ fn wait_until_ready(
         {
             bail!("{name} does not stay up: {}", report.last_failure.unwrap_or_default());
         }
-        if started.elapsed() > SUPERVISOR_START && !is_supervised(stack)? {
-            bail!("the supervisor does not run: read {}", stack.log_file("supervisor").display());
+        if is_supervised(stack)? {
+            was_supervised = true;
+        } else if was_supervised || started.elapsed() > SUPERVISOR_START {
+            log = stack.log_file("supervisor");
+            bail!(
+                "the supervisor of {} {}",
+                stack.dir().display(),
+                if was_supervised { "ended" } else { "does not run" }
+            );
         }
         Ok(None)
     });
+    if outcome.is_err() && report(stack, component)?.is_none() {
+        // It was not even tried to start: why, the supervisor knows.
+        log = stack.log_file("supervisor");
+    }
     interrupt.check()?;
     if let Err(error) = outcome {
         let lines = files::last_lines(&log, 20);

@@ -3,9 +3,7 @@
 //! A stack marks its processes by its id, and its state names folders. A moved stack keeps both; a copy must
 //! have its own, or it would end the processes of the original and write to its database.
 
-use std::fs;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::{Stack, State, files};
 use crate::progress::note;
@@ -25,9 +23,7 @@ pub(super) fn settle(stack: &Stack) -> Result<bool> {
             state.home.display()
         ));
         for file in [stack.state_file(), stack.wanted_file(), stack.running_file()] {
-            if file.exists() {
-                fs::remove_file(&file).with_context(|| format!("failed to delete {}", file.display()))?;
-            }
+            files::remove_file(&file)?;
         }
         files::remove_dir(&stack.dir.join("data"))?;
         return Ok(false);
@@ -42,6 +38,7 @@ pub(super) fn settle(stack: &Stack) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::path::Path;
 
     use super::*;

@@ -26,6 +26,11 @@ impl Wanted {
         files::write_json(&stack.wanted_file(), self)
     }
 
+    /// Has `stack`'s supervisor run nothing. Needs no space, so that a stack that filled the disk can be stopped.
+    pub(crate) fn forget(stack: &Stack) -> Result<()> {
+        files::remove_file(&stack.wanted_file())
+    }
+
     /// Asks for `component` in `generation`.
     pub(crate) fn add(&mut self, component: Component, generation: String) {
         self.0.insert(component, generation);

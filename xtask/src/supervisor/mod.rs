@@ -64,9 +64,11 @@ pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Resu
         let orphaned = owner.is_some_and(|owner| !owner.is_alive());
         interrupt.is_set() || orphaned
     });
-    if let Err(error) = &outcome {
-        progress::note(format!("stopping: {error:#}"));
-    }
+    progress::note(match &outcome {
+        Ok(()) if interrupt.is_set() => "stopping: a signal asked for it".to_owned(),
+        Ok(()) => "stopping: the process that this stack was for has ended".to_owned(),
+        Err(error) => format!("stopping: {error:#}"),
+    });
     supervisor.stop_all();
     outcome
 }
@@ -96,13 +98,14 @@ struct Supervisor {
     stack: Stack,
     children: Vec<Supervised>,
     published: Option<Running>,
+    warned: bool,
 }
 
 impl Supervisor {
     fn new(stack: Stack) -> Result<Self> {
         let children =
             Component::value_variants().iter().map(|component| Supervised::new(*component)).collect();
-        let mut supervisor = Self { stack, children, published: None };
+        let mut supervisor = Self { stack, children, published: None, warned: false };
         supervisor.publish()?;
         Ok(supervisor)
     }
@@ -122,7 +125,7 @@ impl Supervisor {
                 }
                 child.check_ready(&self.stack);
             }
-            self.publish()?;
+            self.publish_if_possible();
             progress::pause(TICK);
         }
         Ok(())
@@ -170,6 +173,21 @@ impl Supervisor {
         all.filter(|(_, child)| matches(child)).map(|(index, _)| index).collect()
     }
 
+    /// A full disk, say, is no reason to stop what runs. Says so once, and tries again at every tick.
+    fn publish_if_possible(&mut self) {
+        match self.publish() {
+            Ok(()) if self.warned => {
+                self.warned = false;
+                progress::note("commands see again what runs");
+            }
+            Err(error) if !self.warned => {
+                self.warned = true;
+                progress::note(format!("warning: commands do not see what runs, which goes on: {error:#}"));
+            }
+            _ => {}
+        }
+    }
+
     fn publish(&mut self) -> Result<()> {
         let me = ProcessId::of(std::process::id()).context("/proc does not show this process")?;
         let components = self.children.iter().filter_map(Supervised::report).collect();
@@ -179,5 +197,33 @@ impl Supervisor {
             self.published = Some(running);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::stack::Lifetime;
+
+    #[test]
+    fn supervisor_goes_on_while_it_cannot_write_and_catches_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let stack = Stack::create(dir.path(), Lifetime::Throwaway).unwrap();
+        let file = stack.running_file();
+        let mut supervisor = Supervisor::new(stack).unwrap();
+        // A folder in the file's place cannot be replaced by a file.
+        fs::remove_file(&file).unwrap();
+        fs::create_dir(&file).unwrap();
+        supervisor.published = None;
+        let ticks = std::cell::Cell::new(0);
+        supervisor.watch(|| ticks.replace(ticks.get() + 1) == 3).unwrap();
+        assert!(supervisor.warned);
+
+        fs::remove_dir(&file).unwrap();
+        supervisor.publish_if_possible();
+        assert!(!supervisor.warned);
+        assert!(Running::read(&supervisor.stack).unwrap().is_some());
     }
 }
