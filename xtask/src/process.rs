@@ -4,6 +4,7 @@
 //! as long as the machine is up. Nothing in this program is ever ended by its name.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -12,6 +13,11 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::progress;
+
+/// The variable whose value names a component's stack and the component.
+pub(crate) const MARK: &str = "DARKROOM_COMPONENT";
+/// The same as a setting of Postgres.
+pub(crate) const POSTGRES_MARK: &str = "darkroom.component";
 
 /// One process: its id and when it started, in clock ticks since boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,12 +66,24 @@ pub(crate) fn send_group(pid: u32, signal: Signal) -> Result<()> {
 ///
 /// The marker is a random id, so it finds what an earlier run left behind, however that run ended.
 pub(crate) fn marked(marker: &str) -> Vec<ProcessId> {
+    all(|pid| bears(pid, |_, value| is_of(value, marker)))
+}
+
+/// The components of any stack whose working directory `matches`.
+pub(crate) fn working_in(matches: impl Fn(&Path) -> bool) -> Vec<ProcessId> {
+    all(|pid| {
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| matches(&folder))
+            && bears(pid, |name, _| [MARK, POSTGRES_MARK].contains(&name))
+    })
+}
+
+fn all(matches: impl Fn(u32) -> bool) -> Vec<ProcessId> {
     let own = std::process::id();
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| *pid != own && bears(*pid, marker))
+        .filter(|pid| *pid != own && matches(*pid))
         .filter_map(ProcessId::of)
         .collect()
 }
@@ -95,21 +113,22 @@ fn ignore_gone(result: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Postgres overwrites its environment's memory, so the arguments are read as well. What may not be read
-/// belongs to somebody else.
-fn bears(pid: u32, marker: &str) -> bool {
+/// True when an entry `NAME=value` of the process `matches`. Postgres overwrites its environment's memory, so the
+/// arguments are read as well. What may not be read belongs to somebody else.
+fn bears(pid: u32, matches: impl Fn(&str, &str) -> bool) -> bool {
     ["environ", "cmdline"].iter().any(|file| {
         fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|bytes| {
-            bytes.split(|byte| *byte == 0).any(|entry| names(&String::from_utf8_lossy(entry), marker))
+            bytes.split(|byte| *byte == 0).any(|entry| {
+                String::from_utf8_lossy(entry)
+                    .split_once('=')
+                    .is_some_and(|(name, value)| matches(name, value))
+            })
         })
     })
 }
 
-fn names(entry: &str, marker: &str) -> bool {
-    entry
-        .split_once('=')
-        .and_then(|(_, value)| value.strip_prefix(marker))
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+fn is_of(value: &str, marker: &str) -> bool {
+    value.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// The start time of a process that is no zombie. Its name may hold spaces and parentheses.
@@ -141,21 +160,38 @@ mod tests {
 
     #[test]
     fn marker_names_whole_components_only() {
-        assert!(names("DARKROOM_COMPONENT=abc/epmd", "abc"));
-        assert!(names("DARKROOM_COMPONENT=abc/epmd", "abc/epmd"));
-        assert!(!names("DARKROOM_COMPONENT=abc/epmd2", "abc/epmd"));
-        assert!(!names("DARKROOM_COMPONENT=abcd/epmd", "abc"));
+        assert!(is_of("abc/epmd", "abc"));
+        assert!(is_of("abc/epmd", "abc/epmd"));
+        assert!(!is_of("abc/epmd2", "abc/epmd"));
+        assert!(!is_of("abcd/epmd", "abc"));
+    }
+
+    #[test]
+    fn component_is_found_by_the_folder_it_works_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let mut sleep = Command::new("sleep");
+        sleep.arg("60").current_dir(&dir).stdin(Stdio::null());
+        let mut stranger = sleep.spawn().unwrap();
+        let mut component = sleep.env(MARK, "id/epmd").spawn().unwrap();
+        let limit = Instant::now() + Duration::from_secs(10);
+        let mut found = Vec::new();
+        while found.is_empty() && Instant::now() < limit {
+            progress::pause(Duration::from_millis(5));
+            found = working_in(|folder| folder == dir);
+        }
+        for child in [&mut stranger, &mut component] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_eq!(found.iter().map(|process| process.pid).collect::<Vec<_>>(), [component.id()]);
     }
 
     #[test]
     fn marked_process_is_found_and_ended_and_its_reused_id_is_not() {
         let marker = format!("test-{}", std::process::id());
-        let mut child = Command::new("sleep")
-            .arg("60")
-            .env("DARKROOM_COMPONENT", &marker)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new("sleep").arg("60").env(MARK, &marker).stdin(Stdio::null()).spawn().unwrap();
         // Until it has replaced itself by `sleep`, the child shows the test's own environment.
         let limit = Instant::now() + Duration::from_secs(10);
         let mut found = marked(&marker);

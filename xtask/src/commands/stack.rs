@@ -84,7 +84,8 @@ pub(crate) fn run(command: Command, interrupt: &Interrupt) -> Result<()> {
             Ok(())
         }
         Command::Delete { dir } => {
-            let stack = find(&dir)?;
+            let stack = Stack::find_to_end(&dir)?;
+            let stack = stack.with_context(|| format!("there is no stack in {}", dir.display()))?;
             let _lock = stack.lock_commands(interrupt)?;
             lifecycle::shut_down(&stack)?;
             stack.delete()

@@ -82,7 +82,7 @@ pub(crate) fn last_lines(path: &Path, count: usize) -> String {
 
 /// An exclusive lock, let go when dropped and by the kernel when its holder dies.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "held for its lock alone")] File);
+pub(crate) struct Lock(File);
 
 impl Lock {
     /// Takes the lock `path`, or says that somebody holds it.
@@ -108,6 +108,11 @@ impl Lock {
         }
         let mut step = Step::begin("waiting for another command on this stack");
         step.wait(limit, interrupt, || Self::try_take(path))
+    }
+
+    /// True while this is the lock `path`: false once its file was deleted or replaced.
+    pub(crate) fn is_of(&self, path: &Path) -> bool {
+        is_current(&self.0, path)
     }
 
     /// True while somebody holds the lock `path`.
@@ -169,6 +174,9 @@ mod tests {
         let lock = Lock::try_take(&path).unwrap().unwrap();
         assert!(Lock::is_taken(&path).unwrap());
         assert!(Lock::try_take(&path).unwrap().is_none());
+        assert!(lock.is_of(&path));
+        fs::remove_file(&path).unwrap();
+        assert!(!lock.is_of(&path));
         drop(lock);
         assert!(!Lock::is_taken(&path).unwrap());
     }

@@ -110,19 +110,26 @@ pub(crate) fn shut_down(stack: &Stack) -> Result<bool> {
     if is_supervised(stack)? {
         ran = true;
         let mut step = Step::begin("stopping services, broker, store and database");
-        if let Some(running) = Running::read(stack)? {
-            running.supervisor.signal(Signal::TERM)?;
-        }
         // Being interrupted while stopping changes nothing: stopping is what was asked for.
         let limit = Duration::from_secs(120);
-        step.wait(limit, &Interrupt::default(), || Ok((!is_supervised(stack)?).then_some(())))?;
-        step.done("stopped all");
+        let mut asked = false;
+        step.wait(limit, &Interrupt::default(), || {
+            // A supervisor whose file cannot be read writes it anew when its components have ended.
+            if !asked && let Ok(Some(running)) = Running::read(stack) {
+                running.supervisor.signal(Signal::TERM)?;
+                asked = true;
+            }
+            Ok((!is_supervised(stack)?).then_some(()))
+        })?;
+        step.done(format!("stopped all of {}", stack.dir().display()));
     }
-    if has_left_overs(stack)? {
-        ran = true;
-        supervisor::sweep(stack, Component::value_variants())?;
-    }
-    Ok(ran)
+    files::remove_file(&stack.running_file())?;
+    let swept = if stack.state().is_ok() {
+        supervisor::sweep(stack, Component::value_variants())?
+    } else {
+        supervisor::sweep_folder(stack)?
+    };
+    Ok(ran || swept)
 }
 
 /// True while processes of this stack run, supervised or not.

@@ -32,6 +32,7 @@ pub(crate) use component::Component;
 pub(crate) use state::{Lifetime, State};
 
 use crate::interrupt::Interrupt;
+use crate::progress::note;
 use files::Lock;
 
 const STATE_FILE: &str = "stack.json";
@@ -70,10 +71,29 @@ impl Stack {
         Ok(origin::settle(&stack)?.then_some(stack))
     }
 
-    /// The stacks in the folders right inside `dir`.
+    /// The stack in `dir` for a command that ends it, if there is one: its state may be unreadable.
+    pub(crate) fn find_to_end(dir: &Path) -> Result<Option<Self>> {
+        let found = Self::find(dir);
+        match Self::at(dir) {
+            Some(stack) if found.is_err() && stack.is_unreadable() => Ok(Some(stack)),
+            _ => found,
+        }
+    }
+
+    /// The folder `dir`, if it exists, as one that may hold what is left of a stack.
+    pub(crate) fn at(dir: &Path) -> Option<Self> {
+        dir.canonicalize().ok().map(|dir| Self { dir })
+    }
+
+    /// The stacks in the folders right inside `dir`, unreadable ones too.
     pub(crate) fn nested(dir: &Path) -> Result<Vec<Self>> {
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-        entries.filter_map(|entry| Self::find(&entry.path()).transpose()).collect()
+        entries.filter_map(|entry| Self::find_to_end(&entry.path()).transpose()).collect()
+    }
+
+    /// True when there is a `stack.json` that says nothing.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        self.read_state().is_err()
     }
 
     /// The stack's folder, absolute.
@@ -83,8 +103,7 @@ impl Stack {
 
     /// What `stack.json` says now.
     pub(crate) fn state(&self) -> Result<State> {
-        files::read_json(&self.state_file())?
-            .with_context(|| format!("there is no stack in {}", self.dir.display()))
+        self.read_state()?.with_context(|| format!("there is no stack in {}", self.dir.display()))
     }
 
     /// Changes `stack.json` under its lock and returns what it says after that.
@@ -136,12 +155,17 @@ impl Stack {
         self.dir.join("data").join(component.name())
     }
 
-    /// Deletes the stack, and spares other stacks in its folder. Nothing of it may run.
+    /// Deletes the stack or what is left of one, and spares other stacks in its folder. Nothing of it may run.
     pub(crate) fn delete(&self) -> Result<()> {
-        if let Ok(state) = self.state()
-            && !state.postgres_dir.starts_with(&self.dir)
-        {
-            files::remove_dir(&state.postgres_dir)?;
+        match self.read_state() {
+            Ok(Some(state)) if !state.postgres_dir.starts_with(&self.dir) => {
+                files::remove_dir(&state.postgres_dir)?;
+            }
+            Err(_) if Path::new(postgres::OUTSIDE).exists() => note(format!(
+                "warning: it is not known whether its database lay in {}: if so, delete that by hand",
+                postgres::OUTSIDE
+            )),
+            _ => {}
         }
         let others = Self::nested(&self.dir)?;
         let entries = std::fs::read_dir(&self.dir)?;
@@ -157,6 +181,24 @@ impl Stack {
             }
         }
         if others.is_empty() { files::remove_dir(&self.dir) } else { Ok(()) }
+    }
+
+    fn read_state(&self) -> Result<Option<State>> {
+        let state = files::read_json(&self.state_file());
+        match state {
+            Err(error) if error.is::<serde_json::Error>() => {
+                let dir = self.dir.display();
+                let way_out = if self.dir.ends_with(".stack") {
+                    "cargo xtask down --purge".to_owned()
+                } else {
+                    format!("cargo xtask stack delete --dir {dir}")
+                };
+                Err(error.context(format!(
+                    "the stack in {dir} cannot be used; `{way_out}` ends what runs of it and deletes it"
+                )))
+            }
+            other => other,
+        }
     }
 
     fn state_file(&self) -> PathBuf {

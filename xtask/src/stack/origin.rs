@@ -11,7 +11,7 @@ use crate::progress::note;
 /// Makes `stack` fit the folder it lies in. The caller holds the lock of its state. Returns false where there
 /// is no stack, or only the copy of one, which is removed.
 pub(super) fn settle(stack: &Stack) -> Result<bool> {
-    let Some(mut state) = files::read_json::<State>(&stack.state_file())? else { return Ok(false) };
+    let Some(mut state) = stack.read_state()? else { return Ok(false) };
     if state.home == stack.dir {
         return Ok(true);
     }

@@ -11,10 +11,13 @@ use anyhow::{Context as _, Result, bail};
 
 use super::ports::Port;
 use super::{Component, Lifetime, Stack, State, files};
+use crate::process;
 use crate::programs::{self, Account};
 
 /// The superuser's name and that of the services' database.
 pub(crate) const NAME: &str = "darkroom";
+/// Where data lie that cannot lie in their stack.
+pub(crate) const OUTSIDE: &str = "/var/lib/darkroom";
 const MAX_CONNECTIONS: u32 = 300;
 
 /// The folder for the cluster: in the stack, or under `/var/lib` where the database's user cannot get there
@@ -23,9 +26,7 @@ pub(crate) fn choose_dir(stack: &Stack, state: &State) -> Result<PathBuf> {
     let inside = stack.data_dir(Component::Postgres);
     let account = if programs::is_root() { programs::account("postgres")? } else { None };
     match account {
-        Some(account) if !can_reach(&account, stack.dir()) => {
-            Ok(Path::new("/var/lib/darkroom").join(&state.id))
-        }
+        Some(account) if !can_reach(&account, stack.dir()) => Ok(Path::new(OUTSIDE).join(&state.id)),
         _ => Ok(inside),
     }
 }
@@ -80,7 +81,7 @@ pub(crate) fn command(state: &State) -> Result<Command> {
     set("max_connections", &MAX_CONNECTIONS.to_string());
     set("log_line_prefix", "%m [%p] %d ");
     // Survives in the process's arguments, unlike its environment, which Postgres overwrites.
-    set("darkroom.component", &state.marker(Component::Postgres));
+    set(process::POSTGRES_MARK, &state.marker(Component::Postgres));
     if state.lifetime == Lifetime::Throwaway {
         set("fsync", "off");
         set("full_page_writes", "off");

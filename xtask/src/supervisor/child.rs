@@ -161,7 +161,7 @@ impl Supervised {
 
     /// After a stop that was asked for: ends what its process left behind, and forgets its troubles.
     pub(super) fn settle(&mut self, stack: &Stack) {
-        report_error(super::sweep(stack, &[self.component]));
+        report_error(super::sweep(stack, &[self.component]).map(drop));
         if self.component == Component::Seaweedfs
             && let Ok(state) = stack.state()
         {
@@ -207,7 +207,7 @@ fn spawn(component: Component, stack: &Stack, state: &State) -> Result<Child> {
     let file = fs::OpenOptions::new().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("failed to open {}", log.display()))?;
     let mut command = component.command(stack, state)?;
-    command.env("DARKROOM_COMPONENT", state.marker(component));
+    command.env(process::MARK, state.marker(component));
     // A group of its own, so that all of it can be killed.
     command.process_group(0).stdout(file.try_clone()?).stderr(file);
     command.spawn().with_context(|| format!("failed to run {}", command.get_program().to_string_lossy()))

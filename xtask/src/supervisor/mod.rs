@@ -53,7 +53,7 @@ pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Resu
         None => None,
     };
     let lock_path = stack.supervisor_lock();
-    let Ok(_lock) = Lock::take(&lock_path, Duration::from_secs(3), interrupt) else {
+    let Ok(lock) = Lock::take(&lock_path, Duration::from_secs(3), interrupt) else {
         bail!("another supervisor runs this stack");
     };
     progress::note(format!("supervisor {} of {}", std::process::id(), stack.dir().display()));
@@ -61,20 +61,26 @@ pub(crate) fn run(dir: &Path, owner: Option<u32>, interrupt: &Interrupt) -> Resu
 
     let mut supervisor = Supervisor::new(stack)?;
     let outcome = supervisor.watch(|| {
-        let orphaned = owner.is_some_and(|owner| !owner.is_alive());
-        interrupt.is_set() || orphaned
+        if interrupt.is_set() {
+            Some("a signal asked for it")
+        } else if owner.is_some_and(|owner| !owner.is_alive()) {
+            Some("the process that this stack was for has ended")
+        } else {
+            // Deleted by hand; a stack that is made in its place has a supervisor of its own.
+            (!lock.is_of(&lock_path)).then_some("the stack's folder was deleted")
+        }
     });
     progress::note(match &outcome {
-        Ok(()) if interrupt.is_set() => "stopping: a signal asked for it".to_owned(),
-        Ok(()) => "stopping: the process that this stack was for has ended".to_owned(),
+        Ok(reason) => format!("stopping: {reason}"),
         Err(error) => format!("stopping: {error:#}"),
     });
     supervisor.stop_all();
-    outcome
+    outcome.map(drop)
 }
 
-/// Ends processes of `components` that no supervisor watches: an earlier one left them behind.
-pub(crate) fn sweep(stack: &Stack, components: &[Component]) -> Result<()> {
+/// Ends processes of `components` that no supervisor watches: an earlier one left them behind. Returns false when
+/// there are none.
+pub(crate) fn sweep(stack: &Stack, components: &[Component]) -> Result<bool> {
     let state = stack.state()?;
     let left: Vec<(ProcessId, Signal)> = components
         .iter()
@@ -82,6 +88,20 @@ pub(crate) fn sweep(stack: &Stack, components: &[Component]) -> Result<()> {
             process::marked(&state.marker(*it)).into_iter().map(|process| (process, it.stop_signal()))
         })
         .collect();
+    end(stack, &left)
+}
+
+/// The same for a stack whose id is not known: ends the components that work in its folder.
+pub(crate) fn sweep_folder(stack: &Stack) -> Result<bool> {
+    // Right inside the folder lie stacks of their own.
+    let processes =
+        process::working_in(|folder| folder == stack.dir() || folder.starts_with(stack.dir().join("data")));
+    let left: Vec<(ProcessId, Signal)> =
+        processes.into_iter().map(|process| (process, Signal::TERM)).collect();
+    end(stack, &left)
+}
+
+fn end(stack: &Stack, left: &[(ProcessId, Signal)]) -> Result<bool> {
     if !left.is_empty() {
         let pids: Vec<String> = left.iter().map(|(process, _)| process.pid.to_string()).collect();
         progress::note(format!(
@@ -89,9 +109,9 @@ pub(crate) fn sweep(stack: &Stack, components: &[Component]) -> Result<()> {
             stack.dir().display(),
             pids.join(" ")
         ));
-        process::end(&left, LEFT_OVER_GRACE)?;
+        process::end(left, LEFT_OVER_GRACE)?;
     }
-    Ok(())
+    Ok(!left.is_empty())
 }
 
 struct Supervisor {
@@ -110,9 +130,12 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Makes what runs equal to what is wanted, until `ended`.
-    fn watch(&mut self, ended: impl Fn() -> bool) -> Result<()> {
-        while !ended() {
+    /// Makes what runs equal to what is wanted, until there is a reason to end, which is returned.
+    fn watch(&mut self, end: impl Fn() -> Option<&'static str>) -> Result<&'static str> {
+        loop {
+            if let Some(reason) = end() {
+                return Ok(reason);
+            }
             let wanted = Wanted::read(&self.stack)?;
             let unwanted = self.positions(|child| child.is_running() && wanted.rejects(child));
             self.stop(&unwanted);
@@ -128,7 +151,6 @@ impl Supervisor {
             self.publish_if_possible();
             progress::pause(TICK);
         }
-        Ok(())
     }
 
     /// Services first, then the servers they use, the port mapper last.
@@ -218,7 +240,7 @@ mod tests {
         fs::create_dir(&file).unwrap();
         supervisor.published = None;
         let ticks = std::cell::Cell::new(0);
-        supervisor.watch(|| ticks.replace(ticks.get() + 1) == 3).unwrap();
+        supervisor.watch(|| (ticks.replace(ticks.get() + 1) == 3).then_some("enough")).unwrap();
         assert!(supervisor.warned);
 
         fs::remove_dir(&file).unwrap();
