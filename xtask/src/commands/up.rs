@@ -4,12 +4,12 @@ use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 use clap::Args;
 
 use crate::interrupt::Interrupt;
 use crate::progress::{Step, note};
-use crate::stack::{Component, Lifetime, Stack, State, environment, files, lifecycle, services};
+use crate::stack::{Component, Lifetime, Stack, environment, files, lifecycle, services};
 use crate::workspace;
 
 /// The command line's binary.
@@ -27,6 +27,27 @@ pub(crate) struct Arguments {
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
+    bring_up(arguments, interrupt).map_err(|error| say_what_goes_on(error, interrupt))
+}
+
+/// Adds to the error of an interrupted command what it started, which goes on.
+pub(crate) fn say_what_goes_on(error: Error, interrupt: &Interrupt) -> Error {
+    let stack = workspace::stack_dir().and_then(|dir| Stack::find(&dir));
+    let Ok(Some(stack)) = stack else { return error };
+    let running = lifecycle::supervised(&stack).unwrap_or_default();
+    if !interrupt.is_set() || running.is_empty() {
+        return error;
+    }
+    let names: Vec<&str> = running.into_iter().map(Component::name).collect();
+    let (names, dir) = (names.join(", "), stack.dir().display());
+    anyhow!("{error:#}\nwhat was started in {dir} goes on: {names}\n`cargo xtask down` stops it")
+}
+
+fn bring_up(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
+    let before = match Stack::find(&workspace::stack_dir()?)? {
+        Some(stack) => Some(stack.state()?),
+        None => None,
+    };
     let (stack, started) = if arguments.infra_only {
         infrastructure(interrupt)?
     } else {
@@ -36,10 +57,19 @@ pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     if started.is_empty() {
         note("everything was running already");
     }
+    let state = stack.state()?;
     if !arguments.infra_only {
-        note(format!("\nthe API answers at {}", environment::api_url(&stack.state()?)));
+        note(format!("\nthe API answers at {}", environment::api_url(&state)));
         note("its address and a key for your shell:  eval \"$(cargo xtask env)\"");
     }
+    let changed = before.map(|before| environment::changed(&before, &state)).unwrap_or_default();
+    if !changed.is_empty() {
+        note(format!(
+            "others have taken ports since, so these changed:  {}\nin each shell that has them:  eval \"$(cargo xtask env)\"",
+            changed.join(" ")
+        ));
+    }
+    note(format!("the stack lies in {}", stack.dir().display()));
     note("what runs: cargo xtask status    logs: cargo xtask logs    stop: cargo xtask down");
     Ok(())
 }
@@ -58,8 +88,8 @@ pub(crate) fn all(interrupt: &Interrupt) -> Result<Local> {
     let (stack, mut started) = infrastructure(interrupt)?;
     let _lock = stack.lock_commands(interrupt)?;
     let command_line = build(&stack, interrupt)?;
-    migrate(&stack)?;
-    make_key(&stack)?;
+    migrate(&stack, interrupt)?;
+    make_key(&stack, interrupt)?;
     started.extend(lifecycle::start(&stack, &Component::SERVICES, None, interrupt)?);
     Ok(Local { stack, started, command_line })
 }
@@ -89,25 +119,24 @@ fn build(stack: &Stack, interrupt: &Interrupt) -> Result<PathBuf> {
     Ok(command_line)
 }
 
-fn migrate(stack: &Stack) -> Result<()> {
+fn migrate(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     let step = Step::begin("migrating the database");
     let mut command = services::binary(Component::Api, stack, &stack.state()?)?;
     command.arg("migrate");
-    output_of(stack, command)?;
+    output_of(stack, command, interrupt)?;
     step.done("the database is migrated");
     Ok(())
 }
 
 /// Makes the tenant and its key once. The key is shown by nobody but `cargo xtask env`.
-fn make_key(stack: &Stack) -> Result<()> {
-    let state = stack.state()?;
-    if state.api_key.is_some() {
+fn make_key(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
+    if stack.state()?.api_key.is_some() {
         return Ok(());
     }
     let step = Step::begin("making an API key");
     // The tenant is there already when an earlier run ended between the two.
-    let tenant = admin(stack, &state, &["tenants", "create", LOCAL]);
-    let key = admin(stack, &state, &["api-keys", "create", "--tenant", LOCAL, "--name", LOCAL]);
+    let tenant = admin(stack, &["tenants", "create", LOCAL], interrupt);
+    let key = admin(stack, &["api-keys", "create", "--tenant", LOCAL, "--name", LOCAL], interrupt);
     let key = match (tenant, key) {
         (_, Ok(key)) => key,
         (Err(error), Err(_)) | (Ok(_), Err(error)) => return Err(error),
@@ -120,19 +149,20 @@ fn make_key(stack: &Stack) -> Result<()> {
     Ok(())
 }
 
-fn admin(stack: &Stack, state: &State, arguments: &[&str]) -> Result<String> {
-    let mut command = services::binary(Component::Api, stack, state)?;
+fn admin(stack: &Stack, arguments: &[&str], interrupt: &Interrupt) -> Result<String> {
+    let mut command = services::binary(Component::Api, stack, &stack.state()?)?;
     command.args(arguments);
-    output_of(stack, command)
+    output_of(stack, command, interrupt)
 }
 
 /// Runs `command` and returns its stdout; its stderr goes to a log.
-fn output_of(stack: &Stack, mut command: Command) -> Result<String> {
+fn output_of(stack: &Stack, mut command: Command, interrupt: &Interrupt) -> Result<String> {
     let log = stack.log_file("setup");
     let file = OpenOptions::new().create(true).append(true).open(&log);
     let file = file.with_context(|| format!("failed to open {}", log.display()))?;
     let output = command.stdin(Stdio::null()).stderr(file).output();
     let output = output.with_context(|| format!("failed to run {command:?}"))?;
+    interrupt.check()?;
     if !output.status.success() {
         let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
         bail!(

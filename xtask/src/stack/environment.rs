@@ -28,6 +28,13 @@ pub(crate) fn exports(state: &State) -> Vec<(String, String)> {
     all
 }
 
+/// The names of those exports of `before` that have another value `now`: a shell that has them is out of date.
+pub(crate) fn changed(before: &State, now: &State) -> Vec<String> {
+    let now = exports(now);
+    let moved = |(name, value): &(String, String)| now.iter().any(|(same, new)| same == name && new != value);
+    exports(before).into_iter().filter(moved).map(|(name, _)| name).collect()
+}
+
 /// Where the API answers.
 pub(crate) fn api_url(state: &State) -> String {
     format!("http://127.0.0.1:{}", state.port(Port::Api))
@@ -58,4 +65,26 @@ fn named(prefix: &str, s3_prefix: &str, database_url: String, state: &State) -> 
         all.push((format!("{s3_prefix}SECRET_ACCESS_KEY"), secrets.s3_secret_access_key.clone()));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::stack::{Component, Lifetime};
+
+    #[test]
+    fn exports_change_with_their_port_and_not_by_being_added() {
+        let mut before = State::generate(Lifetime::Throwaway, Path::new("/nowhere")).unwrap();
+        for component in [Component::Postgres, Component::Api] {
+            before.assign_ports(component).unwrap();
+        }
+        let mut now = before.clone();
+        now.assign_ports(Component::Rabbitmq).unwrap();
+        now.api_key = Some("key".to_owned());
+        assert!(changed(&before, &now).is_empty());
+        now.ports.insert(Port::Api, 1);
+        assert_eq!(changed(&before, &now), ["DARKROOM_URL"]);
+    }
 }

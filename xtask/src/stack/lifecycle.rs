@@ -55,7 +55,7 @@ pub(crate) fn start(
     if components.contains(&Component::Postgres) {
         let exists = state.postgres_dir.join("cluster").exists();
         let step = (!exists).then(|| Step::begin("creating the database cluster"));
-        postgres::prepare(stack, &state)?;
+        postgres::prepare(stack, &state, interrupt)?;
         if let Some(step) = step {
             step.done("created the database cluster");
         }
@@ -130,6 +130,13 @@ pub(crate) fn shut_down(stack: &Stack) -> Result<bool> {
         supervisor::sweep_folder(stack)?
     };
     Ok(ran || swept)
+}
+
+/// The components that a supervisor runs, or is about to; none without one.
+pub(crate) fn supervised(stack: &Stack) -> Result<Vec<Component>> {
+    let wanted = if is_supervised(stack)? { Wanted::read(stack)? } else { Wanted::default() };
+    let all = Component::value_variants().iter().copied();
+    Ok(all.filter(|component| wanted.generation(*component).is_some()).collect())
 }
 
 /// True while processes of this stack run, supervised or not.

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::ports::Port;
 use super::{Component, Lifetime, Stack, State, files};
+use crate::interrupt::Interrupt;
 use crate::process;
 use crate::programs::{self, Account};
 
@@ -33,7 +34,7 @@ pub(crate) fn choose_dir(stack: &Stack, state: &State) -> Result<PathBuf> {
 
 /// Makes the cluster with the database `darkroom` in it, unless it exists. One that was interrupted half way
 /// is made anew.
-pub(crate) fn prepare(stack: &Stack, state: &State) -> Result<()> {
+pub(crate) fn prepare(stack: &Stack, state: &State, interrupt: &Interrupt) -> Result<()> {
     let dir = &state.postgres_dir;
     let cluster = cluster_dir(state);
     if cluster.join("PG_VERSION").exists() {
@@ -54,12 +55,12 @@ pub(crate) fn prepare(stack: &Stack, state: &State) -> Result<()> {
     initdb.args(["--username", NAME, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"]);
     // The cluster is complete only once it has its final name; the server syncs what it writes from then on.
     initdb.arg("--no-sync");
-    run_logged(stack, initdb, None)?;
+    run_logged(stack, initdb, None, interrupt)?;
 
     // The single-user server needs no port and no password.
     let mut single = as_account("postgres", dir, account.as_ref())?;
     single.arg("--single").arg("-D").arg(&unfinished).arg("postgres");
-    run_logged(stack, single, Some(&format!("CREATE DATABASE {NAME};\n")))?;
+    run_logged(stack, single, Some(&format!("CREATE DATABASE {NAME};\n")), interrupt)?;
 
     fs::remove_file(&password_file)
         .with_context(|| format!("failed to delete {}", password_file.display()))?;
@@ -162,7 +163,8 @@ fn forget_settings(command: &mut Command) {
     }
 }
 
-fn run_logged(stack: &Stack, mut command: Command, input: Option<&str>) -> Result<()> {
+/// Runs `command` to its end, also after an interrupt: the terminal's reaches it as well.
+fn run_logged(stack: &Stack, mut command: Command, input: Option<&str>, interrupt: &Interrupt) -> Result<()> {
     let log = stack.log_file("postgres");
     let file = fs::OpenOptions::new().create(true).append(true).open(&log)?;
     command.stdout(file.try_clone()?).stderr(file);
@@ -170,9 +172,12 @@ fn run_logged(stack: &Stack, mut command: Command, input: Option<&str>) -> Resul
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.spawn().with_context(|| format!("failed to run {program}"))?;
     if let (Some(text), Some(mut stdin)) = (input, child.stdin.take()) {
-        stdin.write_all(text.as_bytes()).with_context(|| format!("failed to write to {program}"))?;
+        let written = stdin.write_all(text.as_bytes());
+        interrupt.check()?;
+        written.with_context(|| format!("failed to write to {program}"))?;
     }
     let status = child.wait()?;
+    interrupt.check()?;
     if !status.success() {
         bail!("{program} failed ({status}):\n{}\nread {}", files::last_lines(&log, 15), log.display());
     }
