@@ -15,6 +15,8 @@ use crate::progress::{note, print};
 use crate::stack::{environment, files};
 use crate::workspace;
 
+/// What names a service and a key for it.
+const SETTINGS: [&str; 2] = ["DARKROOM_URL", "DARKROOM_API_KEY"];
 const PROMPT: &str = "a large red circle on a blue background";
 /// The size, steps and guidance the bundled model is best at.
 const PICTURE: [&str; 10] =
@@ -39,7 +41,14 @@ pub(crate) struct Arguments {
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
-    let darkroom = if arguments.running { running(interrupt)? } else { local(interrupt)? };
+    if arguments.running {
+        return show(&running(interrupt)?, interrupt);
+    }
+    let shown = local(interrupt).and_then(|darkroom| show(&darkroom, interrupt));
+    shown.map_err(|error| up::say_what_goes_on(error, interrupt))
+}
+
+fn show(darkroom: &Darkroom, interrupt: &Interrupt) -> Result<()> {
     let folder = workspace::stack_dir()?.join("demo");
     files::create_dir(&folder)?;
     let (picture, caption) = (folder.join("picture.png"), folder.join("caption.txt"));
@@ -71,12 +80,22 @@ fn local(interrupt: &Interrupt) -> Result<Darkroom> {
     let local = up::all(interrupt)?;
     let state = local.stack.state()?;
     let key = state.api_key.clone().context("there is no API key")?;
-    let service = vec![("DARKROOM_URL", environment::api_url(&state)), ("DARKROOM_API_KEY", key)];
+    let service = SETTINGS.into_iter().zip([environment::api_url(&state), key]).collect();
     Ok(Darkroom { program: local.command_line, service })
 }
 
 /// The command line, for a service somewhere else.
 fn running(interrupt: &Interrupt) -> Result<Darkroom> {
+    let missing = |name: &&str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    let missing: Vec<&str> = SETTINGS.into_iter().filter(missing).collect();
+    if !missing.is_empty() {
+        bail!(
+            "set {} first: `--running` uses the service that {} name; for the local stack: \
+             eval \"$(cargo xtask env)\"",
+            missing.join(" and "),
+            SETTINGS.join(" and ")
+        );
+    }
     note("building the command line");
     let program = workspace::build_binaries(interrupt)?.remove(up::COMMAND_LINE);
     Ok(Darkroom { program: program.context("the build made no command line")?, service: Vec::new() })
