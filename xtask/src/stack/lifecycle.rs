@@ -168,7 +168,8 @@ fn wait_until_ready(
     mut step: Step,
 ) -> Result<()> {
     let name = component.name();
-    let mut log = stack.log_file(name);
+    // The log that says more than the error.
+    let mut log = Some(stack.log_file(name));
     let started = Instant::now();
     let mut was_supervised = false;
     let outcome = step.wait(component.patience(), interrupt, || {
@@ -178,12 +179,18 @@ fn wait_until_ready(
         if let Some(report) = report(stack, component)?
             && report.failures >= MOST_FAILURES
         {
+            if report.process.is_none()
+                && let Some(port) = stack.state()?.taken_port(component)
+            {
+                log = None;
+                bail!("port {port} of {name} is taken: `cargo xtask down`, then `up`, picks another");
+            }
             bail!("{name} does not stay up: {}", report.last_failure.unwrap_or_default());
         }
         if is_supervised(stack)? {
             was_supervised = true;
         } else if was_supervised || started.elapsed() > SUPERVISOR_START {
-            log = stack.log_file("supervisor");
+            log = Some(stack.log_file("supervisor"));
             bail!(
                 "the supervisor of {} {}",
                 stack.dir().display(),
@@ -194,10 +201,11 @@ fn wait_until_ready(
     });
     if outcome.is_err() && report(stack, component)?.is_none() {
         // It was not even tried to start: why, the supervisor knows.
-        log = stack.log_file("supervisor");
+        log = Some(stack.log_file("supervisor"));
     }
     interrupt.check()?;
     if let Err(error) = outcome {
+        let Some(log) = log else { return Err(error) };
         let lines = files::last_lines(&log, 20);
         bail!("{error:#}\n--- the end of {} ---\n{lines}", log.display());
     }

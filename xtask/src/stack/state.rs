@@ -96,6 +96,12 @@ impl State {
         Ok(())
     }
 
+    /// The first port of `component`, which does not run, that somebody else has taken.
+    pub(crate) fn taken_port(&self, component: Component) -> Option<u16> {
+        let ports = component.ports().iter().filter_map(|port| self.ports.get(port).copied());
+        ports.into_iter().find(|port| !ports::is_free(*port))
+    }
+
     /// Identifies `component`'s processes: their environment or their arguments hold it as a value.
     pub(crate) fn marker(&self, component: Component) -> String {
         format!("{}/{}", self.id, component.name())
@@ -122,7 +128,9 @@ mod tests {
         state.assign_ports(Component::Rabbitmq).unwrap();
         assert_eq!(state.ports, before);
 
+        assert_eq!(state.taken_port(Component::Rabbitmq), None);
         let thief = TcpListener::bind(ports::loopback(before[&Port::Amqp])).unwrap();
+        assert_eq!(state.taken_port(Component::Rabbitmq), Some(before[&Port::Amqp]));
         state.assign_ports(Component::Rabbitmq).unwrap();
         assert_ne!(state.ports[&Port::Amqp], before[&Port::Amqp]);
         assert_eq!(state.ports[&Port::ErlangDistribution], before[&Port::ErlangDistribution]);

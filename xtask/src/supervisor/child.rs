@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
 
 use super::files::Report;
@@ -103,7 +103,11 @@ impl Supervised {
         super::sweep(stack, &[self.component])?;
         // Once it has served, others hold its address: then it waits for its old ports.
         let state = if self.was_ever_ready {
-            stack.state()?
+            let state = stack.state()?;
+            if let Some(port) = state.taken_port(self.component) {
+                bail!("port {port} is taken");
+            }
+            state
         } else {
             stack.update(|state| state.assign_ports(self.component))?
         };
