@@ -65,7 +65,8 @@ fn bring_up(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let changed = before.map(|before| environment::changed(&before, &state)).unwrap_or_default();
     if !changed.is_empty() {
         note(format!(
-            "others have taken ports since, so these changed:  {}\nin each shell that has them:  eval \"$(cargo xtask env)\"",
+            "others have taken ports since, so these changed:  {}\n\
+             in each shell that has them:  eval \"$(cargo xtask env)\"",
             changed.join(" ")
         ));
     }
