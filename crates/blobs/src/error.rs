@@ -109,9 +109,10 @@ impl Error {
 
 /// What the store answered. The SDK's own errors print as the structures they are.
 #[derive(Debug, thiserror::Error)]
-#[error("it answered {status} {code}{}", advice(*.status))]
+#[error("it answered {status}{}{code}{}", if .code.is_empty() { "" } else { " " }, advice(*.status))]
 struct Answer {
     status: u16,
+    /// The store's own word; answers to HEAD have none.
     code: String,
 }
 
