@@ -99,12 +99,11 @@ impl Saver {
         }
         let mut paths = Vec::new();
         for artifact in &job.artifacts {
-            let save = async {
-                let bytes = client.fetch_artifact(artifact).await?;
-                self.write(&self.name(number, job, artifact), &bytes)
-            };
-            let hint = || format!("job {0} is done and kept, `darkroom job {0} -o FILE` fetches it", job.id);
-            paths.extend(save.await.with_context(hint)?);
+            let fetched = client.fetch_artifact(artifact).await;
+            let bytes = fetched
+                .with_context(|| format!("failed to fetch result {} of job {}", artifact.index, job.id))?;
+            let hint = || format!("the results are kept, `darkroom job {} -o FILE` fetches them", job.id);
+            paths.extend(self.write(&self.name(number, job, artifact), &bytes).with_context(hint)?);
         }
         Ok(paths)
     }
