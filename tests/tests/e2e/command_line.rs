@@ -120,6 +120,7 @@ async fn refusals_say_why_and_have_codes_of_their_own() {
     for (arguments, code, words) in [
         (&["generate", "x", "--width", "65"][..], 3, "multiple of 8"),
         (&["generate", "x", "--model", "nothing"], 3, "unknown_model"),
+        (&["generate", "x", "--guidance", "NaN"], 2, "expected a number"),
         (&["job", nobody], 3, "404 not_found"),
         (&["watch", nobody], 3, "404 not_found"),
         (&["job", "x"], 2, "invalid value 'x'"),

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use darkroom_client::{Error, JobState};
@@ -118,10 +118,9 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// One remark on stderr.
-#[expect(clippy::print_stderr, reason = "a command line tool speaks to its user")]
+/// One remark on stderr. When that is gone there is nobody to tell.
 pub(crate) fn complain(text: impl std::fmt::Display) {
-    eprintln!("darkroom: {text}");
+    let _ = writeln!(io::stderr(), "darkroom: {text}");
 }
 
 #[cfg(test)]

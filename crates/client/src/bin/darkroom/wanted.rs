@@ -22,6 +22,7 @@ impl Wanted {
     /// What to call it before it has an id.
     pub(crate) fn label(&self) -> String {
         match self {
+            Self::Picture(request) if request.prompt.trim().is_empty() => "the empty prompt".to_owned(),
             Self::Picture(request) => request.prompt.clone(),
             Self::Caption { file, .. } => file.display().to_string(),
             Self::Document { document, .. } => {
@@ -94,7 +95,7 @@ pub(crate) struct PictureOptions {
     steps: Option<u32>,
 
     /// Weight of classifier-free guidance
-    #[arg(long, value_name = "SCALE")]
+    #[arg(long, value_name = "SCALE", value_parser = parse_scale)]
     guidance: Option<f64>,
 
     /// What the pictures should not show
@@ -171,6 +172,11 @@ impl QueueOptions {
             metadata: self.metadata.iter().cloned().collect(),
         }
     }
+}
+
+/// JSON has no word for the others, and leaves them out.
+fn parse_scale(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|scale: &f64| scale.is_finite()).ok_or_else(|| "expected a number".to_owned())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {
