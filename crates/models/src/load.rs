@@ -107,7 +107,7 @@ fn neither(folder: &Path) -> Error {
         file: folder.to_owned(),
         tensor: None,
         expected: format!("{MODEL_INDEX} or {CONFIG}"),
-        found: "neither".to_owned(),
+        found: if folder.is_dir() { "neither" } else { "no such folder" }.to_owned(),
         source: None,
     }
 }
