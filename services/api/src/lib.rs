@@ -22,6 +22,7 @@ mod observe;
 mod openapi;
 mod prefer;
 mod problem;
+mod query;
 mod results;
 mod server;
 mod usage;

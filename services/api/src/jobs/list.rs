@@ -4,12 +4,11 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use darkroom_store::JobFilter;
 use serde::Serialize;
-use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::{Jobs, cursor};
 use crate::deadline::bounded;
-use crate::{Error, JobView, Problem, ProblemField, Reader};
+use crate::{Error, JobView, Problem, ProblemField, Reader, query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -60,19 +59,9 @@ pub(crate) async fn list(
     Ok(Json(JobPage { jobs: found.into_iter().map(|job| jobs.view(job)).collect(), next_cursor }))
 }
 
-/// Reads the query and goes on after a mistake, so that a caller hears of all of them at once.
 fn parse(query: &str) -> Result<JobFilter, Vec<ProblemField>> {
     let mut filter = JobFilter { limit: DEFAULT_LIMIT, ..JobFilter::default() };
-    let mut errors = Vec::new();
-    let mut given: Vec<String> = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if given.iter().any(|earlier| *earlier == name) {
-            errors.push(ProblemField::parameter(&name, "repeated", "give it once"));
-        } else if let Err(error) = set(&mut filter, &name, &value) {
-            errors.push(error);
-        }
-        given.push(name.into_owned());
-    }
+    let errors = query::read(query, |name, value| set(&mut filter, name, value));
     if errors.is_empty() { Ok(filter) } else { Err(errors) }
 }
 
@@ -98,10 +87,7 @@ fn set(filter: &mut JobFilter, name: &str, value: &str) -> Result<(), ProblemFie
             let expected = "expected `next_cursor` of an earlier page";
             filter.before = Some(cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
         }
-        _ => {
-            let expected = format!("unknown parameter: expected one of {}", PARAMETERS.join(", "));
-            return Err(ProblemField::parameter(name, "unknown", expected));
-        }
+        _ => return Err(query::unknown(name, &PARAMETERS)),
     }
     Ok(())
 }

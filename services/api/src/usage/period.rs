@@ -1,9 +1,8 @@
 //! The days a caller asks about.
 
 use chrono::{Days, NaiveDate};
-use url::form_urlencoded;
 
-use crate::ProblemField;
+use crate::{ProblemField, query};
 
 const DEFAULT_DAYS: u64 = 30;
 const MAX_DAYS: i64 = 366;
@@ -23,19 +22,10 @@ struct Given {
     to: Option<NaiveDate>,
 }
 
-/// Reads the query and goes on after a mistake, so that a caller hears of all of them at once.
+/// Reads the query.
 pub(super) fn parse(query: &str, today: NaiveDate) -> Result<Period, Vec<ProblemField>> {
     let mut dates = Given::default();
-    let mut errors = Vec::new();
-    let mut given: Vec<String> = Vec::new();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if given.iter().any(|earlier| *earlier == name) {
-            errors.push(ProblemField::parameter(&name, "repeated", "give it once"));
-        } else if let Err(error) = set(&mut dates, &name, &value) {
-            errors.push(error);
-        }
-        given.push(name.into_owned());
-    }
+    let mut errors = query::read(query, |name, value| set(&mut dates, name, value));
     let readable = errors.iter().all(|error| !PARAMETERS.contains(&error.place()));
     let period = dates.or_default(today);
     if readable {
@@ -48,10 +38,7 @@ fn set(dates: &mut Given, name: &str, value: &str) -> Result<(), ProblemField> {
     let date = match name {
         "from" => &mut dates.from,
         "to" => &mut dates.to,
-        _ => {
-            let expected = format!("unknown parameter: expected one of {}", PARAMETERS.join(", "));
-            return Err(ProblemField::parameter(name, "unknown", expected));
-        }
+        _ => return Err(query::unknown(name, &PARAMETERS)),
     };
     let expected = "expected a date as YYYY-MM-DD";
     *date = Some(read(value).ok_or_else(|| ProblemField::parameter(name, "date", expected))?);
