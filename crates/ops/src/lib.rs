@@ -48,7 +48,7 @@ pub mod telemetry;
 pub use call::Call;
 pub use config::{LogFormat, OpsConfig};
 pub use health::Health;
-pub use readiness::{CheckResult, Readiness, Report};
+pub use readiness::{CheckResult, Readiness, Report, with_causes};
 pub use run::{Context, run};
 pub use shutdown::{Shutdown, listen};
 pub use tasks::Tasks;

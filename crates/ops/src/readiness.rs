@@ -86,7 +86,7 @@ pub(crate) async fn tell(readiness: Readiness, stop: CancellationToken) -> anyho
 }
 
 /// The error and what caused it, on one line.
-fn with_causes(error: &dyn Error) -> String {
+pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

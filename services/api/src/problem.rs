@@ -12,6 +12,7 @@ use axum::http::header::{CONTENT_RANGE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::{FieldError, Invalid, JobState, Pipeline};
+use darkroom_ops::with_causes;
 use darkroom_store::Scope;
 
 pub(crate) use body::render;
@@ -164,7 +165,7 @@ impl Error {
     }
 
     fn log(&self) {
-        let source = |source: &Source| causes(source.as_ref());
+        let source = |source: &Source| with_causes(source.as_ref());
         match self {
             Self::Internal(error) => tracing::error!(error = source(error), "failed inside"),
             Self::Unavailable(error) => tracing::warn!(error = source(error), "unavailable"),
@@ -220,17 +221,6 @@ impl From<FieldError> for ProblemField {
     fn from(field: FieldError) -> Self {
         Self { pointer: Some(field.pointer), parameter: None, detail: field.detail, code: field.code.into() }
     }
-}
-
-/// An error and what caused it, in one line.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 fn count(fields: &[ProblemField]) -> String {
