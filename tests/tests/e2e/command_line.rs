@@ -193,3 +193,21 @@ async fn an_interrupt_that_nobody_can_answer_leaves_the_jobs() {
     drop(worker);
     deployment.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_it_loses_sight_of_are_all_named() {
+    let mut deployment = Deployment::start(&Catalog::fake(1)).await;
+    let darkroom = deployment.command_line("a").await;
+    let mut terminal = Terminal::start(darkroom.command(&["generate", "a circle", "a star"]));
+    // From then on it knows that they were accepted.
+    terminal.shows("a circle  queued").await;
+    terminal.shows("a star  queued").await;
+    deployment.api.kill();
+    assert_eq!(terminal.ended().await, Some(5), "{}", terminal.screen());
+    terminal.shows("darkroom cancel ").await;
+    let said = terminal.screen();
+    let left =
+        said.lines().find_map(|line| line.trim().strip_prefix("darkroom watch ")).expect("how to go on");
+    assert_eq!(left.split(' ').count(), 2, "{said}");
+    deployment.end().await;
+}

@@ -112,7 +112,8 @@ fn advice(error: &Error) -> Option<&'static str> {
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+/// Whether a reader of the output has gone away.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let mut causes =
         error.chain().filter_map(|cause: &(dyn StdError + 'static)| cause.downcast_ref::<io::Error>());
     causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)

@@ -14,17 +14,15 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ask::{Answer, ask};
-use crate::failure::{Outcome, complain, explain};
+use crate::failure::{Outcome, complain, explain, is_broken_pipe};
 use crate::interrupt::Interrupts;
 use crate::progress::Board;
 use crate::session::Session;
-use crate::show::{clip, left, plain};
+use crate::show::left;
 use crate::wanted::Wanted;
 
 /// Submissions at once; pictures are read into memory for them.
 const SUBMISSIONS: usize = 8;
-/// Characters of a prompt that stand for its job.
-const LABEL_CHARS: usize = 60;
 /// Jobs asked after at once.
 const CALLS: usize = 64;
 /// How long the service may hold an answer back: progress is seen at least so often.
@@ -74,7 +72,11 @@ pub(crate) async fn follow<T>(
             }
             end = ends.next() => match end {
                 Some(end) => take(end),
-                None => return Ok(summary.outcome),
+                None => {
+                    // Those it lost sight of.
+                    watch.settle(Answer::Leave).await;
+                    return Ok(summary.outcome);
+                }
             },
         }
     };
@@ -122,7 +124,7 @@ impl<'a> Watch<'a> {
     /// The job once it is final; `None` when this was stopped first.
     async fn follow(&self, wanted: &Wanted) -> anyhow::Result<Option<Job>> {
         let ended = CountDropped(&self.ended);
-        let label = clip(&plain(&wanted.label()), LABEL_CHARS);
+        let label = wanted.label();
         let place = self.board.place(&label);
         let Some(mut job) = self.submit(wanted).await.with_context(|| label.clone())? else {
             return Ok(None);
@@ -131,7 +133,7 @@ impl<'a> Watch<'a> {
         while !job.state.is_final() {
             place.show(&job);
             job = tokio::select! {
-                later = self.look(job.id) => later.with_context(|| lost_sight(job.id))?,
+                later = self.look(job.id) => later.with_context(|| format!("lost sight of job {}", job.id))?,
                 () = self.stop.cancelled() => return Ok(None),
             };
         }
@@ -186,10 +188,6 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn lost_sight(id: Uuid) -> String {
-    format!("lost sight of job {id}, which goes on without you: `darkroom watch {id}`")
-}
-
 /// Counts when it is dropped, however that comes.
 struct CountDropped<'a>(&'a Mutex<usize>);
 
@@ -215,6 +213,9 @@ impl Summary {
     /// Says what went wrong, but nothing twice: a hundred jobs may fail for one reason.
     fn add(&mut self, reported: anyhow::Result<Outcome>) {
         let outcome = reported.unwrap_or_else(|error| {
+            if is_broken_pipe(&error) {
+                return Outcome::Done;
+            }
             if self.said.insert(format!("{:#}", error.root_cause())) {
                 complain(explain(&error));
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use darkroom_client::{Job, JobState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::show::{clip, plain};
+use crate::show::clip;
 
 /// More jobs than this share one bar.
 const BARS: usize = 8;
@@ -57,7 +57,7 @@ impl Board {
         }
         let bar = self.bars.add(ProgressBar::new(1));
         bar.set_style(style("{spinner} {prefix}  {msg}"));
-        bar.set_prefix(clip(&plain(label), LABEL_CHARS));
+        bar.set_prefix(clip(label, LABEL_CHARS));
         bar.set_message("submitting");
         bar.enable_steady_tick(TICK);
         Place { bar, owner: Owner::Job }

@@ -9,6 +9,8 @@ use darkroom_client::{CaptionRequest, Client, Job, JobOptions, TextToImageReques
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::show::{clip, plain};
+
 /// A job to follow: one that is still to be submitted, or one that is there.
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted {
@@ -19,9 +21,10 @@ pub(crate) enum Wanted {
 }
 
 impl Wanted {
-    /// What to call it before it has an id.
+    /// What to call it before it has an id: a few words on one line.
     pub(crate) fn label(&self) -> String {
-        match self {
+        const CHARS: usize = 60;
+        let text = match self {
             Self::Picture(request) if request.prompt.trim().is_empty() => "the empty prompt".to_owned(),
             Self::Picture(request) => request.prompt.clone(),
             Self::Caption { file, .. } => file.display().to_string(),
@@ -29,7 +32,8 @@ impl Wanted {
                 document["input"]["prompt"].as_str().unwrap_or("the document").to_owned()
             }
             Self::Known(id) => id.to_string(),
-        }
+        };
+        clip(&plain(&text), CHARS)
     }
 
     /// Submits it, or looks it up.

@@ -12,11 +12,8 @@ use super::caption::check_files;
 use super::generate::read_prompts;
 use crate::failure::Outcome;
 use crate::session::Session;
-use crate::show::{clip, plain};
 use crate::wanted::{PictureOptions, QueueOptions, Wanted, is_stdin, read_stdin};
 
-/// Characters of a prompt that stand for its job in an error.
-const LABEL_CHARS: usize = 60;
 /// Submissions at once.
 const AT_ONCE: usize = 8;
 
@@ -48,9 +45,9 @@ pub(crate) struct Submit {
 impl Submit {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let wanted = self.wanted().await?;
-        let submitting = wanted.iter().map(|wanted| async {
-            wanted.submit(&session.client).await.with_context(|| clip(&plain(&wanted.label()), LABEL_CHARS))
-        });
+        let submitting = wanted
+            .iter()
+            .map(|wanted| async { wanted.submit(&session.client).await.with_context(|| wanted.label()) });
         let mut submitted = futures_util::stream::iter(submitting).buffered(AT_ONCE);
         while let Some(job) = submitted.next().await {
             let job = job?;
