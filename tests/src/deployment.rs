@@ -98,6 +98,15 @@ impl Deployment {
         self.settings.iter().map(|(name, value)| (&name[..], &value[..])).collect()
     }
 
+    /// One of them.
+    ///
+    /// # Panics
+    /// When there is none of that name.
+    pub fn setting(&self, name: &str) -> &str {
+        let setting = self.settings.iter().find(|(other, _)| other == name);
+        setting.map(|(_, value)| &value[..]).unwrap_or_else(|| panic!("{name} is not set"))
+    }
+
     /// A new tenant's client.
     pub async fn tenant(&self, name: &str) -> Client {
         Client::new(&self.url, self.key(name).await).expect("the URL is one")

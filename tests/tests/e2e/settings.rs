@@ -30,6 +30,33 @@ async fn a_wrong_setting_stops_a_service_with_its_name() {
     deployment.end().await;
 }
 
+/// What cannot be reached or does not let a service in is named, with what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_service_lacks_is_in_its_log() {
+    let deployment = Deployment::start(&Catalog::fake(1)).await;
+    let mut bucketless = deployment.spawn("darkroom-api", &["serve"], &[("S3_BUCKET", "no-such-bucket")]);
+    let reason = bucketless.logged("not ready", "error").await;
+    assert!(reason.contains("no-such-bucket") && reason.contains("darkroom-api migrate"), "{reason}");
+
+    let amqp_url = deployment.setting("AMQP_URL");
+    let stranger = format!("amqp://nobody:wrong@{}", amqp_url.split_once('@').unwrap().1);
+    let mut refused = deployment.spawn("darkroom-dispatcher", &[], &[("AMQP_URL", &stranger)]);
+    let reason = refused.logged("failed to connect to the broker for publishing", "error").await;
+    assert!(reason.contains("refused the login of AMQP_URL") && !reason.contains("wrong"), "{reason}");
+
+    let database_url = deployment.database.url();
+    let missing = format!("{}_missing", database_url.split('?').next().unwrap());
+    for (service, arguments) in
+        [("darkroom-api", &["serve"][..]), ("darkroom-dispatcher", &[]), ("darkroom-worker", &[])]
+    {
+        let mut process = deployment.spawn(service, arguments, &[("DATABASE_URL", &missing)]);
+        assert!(!process.exited().await.success());
+        let log = process.log();
+        assert!(log.contains("DATABASE_URL at 127.0.0.1:") && log.contains("refused the login"), "{log}");
+    }
+    deployment.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_service_starts_on_a_schema_that_is_too_old() {
     let deployment = Deployment::start(&Catalog::fake(1)).await;
