@@ -7,8 +7,6 @@ mod text;
 mod tokenizer;
 mod vision;
 
-use std::path::Path;
-
 use candle_core::{DType, Tensor};
 use image::RgbImage;
 
@@ -19,11 +17,11 @@ use self::tokenizer::BertTokenizer;
 use self::vision::VisionModel;
 use crate::device::Device;
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, ModelFolder};
 use crate::load::LoadOptions;
 use crate::model::{Model, Output, Progress, Request, Run};
 use crate::request::check_caption;
-use crate::weights::WeightsFile;
+use crate::weights::{Checkpoint, Weights};
 
 const WEIGHTS: &str = "model";
 
@@ -47,17 +45,15 @@ impl Blip {
     ///
     /// # Errors
     /// As [`crate::load`].
-    pub fn load(path: &Path, device: &Device, options: &LoadOptions) -> Result<Self, Error> {
-        let folder = Folder::new(path);
+    pub fn load(model: &ModelFolder, device: &Device, options: &LoadOptions) -> Result<Self, Error> {
+        let folder = Folder::new(model);
         let dtype = device.compute_dtype(options.dtype)?;
         let config = BlipConfig::load(&folder)?;
         let preprocessor = Preprocessor::load(&folder, config.vision.image_size)?;
         let tokenizer = BertTokenizer::load(&folder)?;
-        let file = WeightsFile::open(folder.weights(WEIGHTS)?)?;
-        let weights = file.root(device.candle(), dtype);
-        let vision = VisionModel::load(&config.vision, &weights.pp("vision_model"))?;
-        let text = TextDecoder::load(&config.text, &weights.pp("text_decoder"))?;
-        file.warn_unread(|name| name != text::UNREAD);
+        let checkpoint = Checkpoint::open(folder.weights(WEIGHTS, dtype)?)?;
+        let memory_bytes = check(&checkpoint, &config, dtype)?;
+        let (vision, text) = assemble(&config, &checkpoint.root(device.candle(), dtype))?;
         Ok(Self {
             vision,
             text,
@@ -66,7 +62,7 @@ impl Blip {
             tokenizer,
             dtype,
             device: device.clone(),
-            memory_bytes: file.bytes(),
+            memory_bytes,
         })
     }
 
@@ -185,10 +181,22 @@ fn likeliest(scores: &Tensor) -> Result<u32, Error> {
     Ok(best as u32)
 }
 
-/// Bytes that the tensors of the folder will take on the device.
-pub(crate) fn weights_bytes(path: &Path, dtype: DType) -> Result<u64, Error> {
-    let folder = Folder::new(path);
-    BlipConfig::load(&folder)?;
-    let file = WeightsFile::open(folder.weights(WEIGHTS)?)?;
-    Ok(file.bytes_in(dtype, |name| name != text::UNREAD))
+/// Bytes that the tensors of the folder will take on the device, after the checks of [`Blip::load`].
+pub(crate) fn weights_bytes(model: &ModelFolder, dtype: DType) -> Result<u64, Error> {
+    let folder = Folder::new(model);
+    let config = BlipConfig::load(&folder)?;
+    check(&Checkpoint::open(folder.weights(WEIGHTS, dtype)?)?, &config, dtype)
+}
+
+/// Compares names and shapes with the configuration, without allocating anything, and returns how many bytes
+/// the weights will take.
+fn check(checkpoint: &Checkpoint, config: &BlipConfig, dtype: DType) -> Result<u64, Error> {
+    assemble(config, &checkpoint.check(dtype))?;
+    checkpoint.warn_unread(|name| name != text::UNREAD);
+    Ok(checkpoint.take_bytes())
+}
+
+fn assemble(config: &BlipConfig, weights: &Weights<'_>) -> Result<(VisionModel, TextDecoder), Error> {
+    let vision = VisionModel::load(&config.vision, &weights.pp("vision_model"))?;
+    Ok((vision, TextDecoder::load(&config.text, &weights.pp("text_decoder"))?))
 }

@@ -1,27 +1,66 @@
 //! Reading the files of a model folder other than weights.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use candle_core::DType;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
+
+/// What a folder of diffusers begins with.
+pub(crate) const MODEL_INDEX: &str = "model_index.json";
+
+/// Where a model is: a folder in Hugging Face layout, and what stands in for components of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// By the component's name (`vae`, `unet`, …) a safetensors file of weights for the component's own
+    /// configuration, a folder with both, or the folder of a model that has such a component.
+    pub components: BTreeMap<String, PathBuf>,
+}
+
+impl<P: Into<PathBuf>> From<P> for ModelFolder {
+    fn from(path: P) -> Self {
+        Self { path: path.into(), components: BTreeMap::new() }
+    }
+}
 
 /// A folder in Hugging Face layout, or a component's folder inside one.
 #[derive(Debug, Clone)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// What stands in for components.
+    overrides: BTreeMap<String, PathBuf>,
+    /// Weights to read in place of the folder's own.
+    weights: Option<PathBuf>,
+}
+
+/// `….safetensors.index.json`: which shard holds which tensor.
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
 }
 
 impl Folder {
-    pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned() }
+    pub(crate) fn new(model: &ModelFolder) -> Self {
+        Self { path: model.path.clone(), overrides: model.components.clone(), weights: None }
     }
 
-    /// The component's folder `name`.
+    /// The component's folder `name`, or what stands in for it.
     pub(crate) fn component(&self, name: &str) -> Self {
-        Self { path: self.path.join(name) }
+        let own = self.path.join(name);
+        let (path, weights) = match self.overrides.get(name) {
+            None => (own, None),
+            Some(file) if file.is_file() => (own, Some(file.clone())),
+            Some(model) if model.join(MODEL_INDEX).is_file() => (model.join(name), None),
+            Some(folder) => (folder.clone(), None),
+        };
+        Self { path, overrides: BTreeMap::new(), weights }
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -76,21 +115,44 @@ impl Folder {
         Error::InvalidConfig { file: self.file(name), reason: reason.into(), source: None }
     }
 
-    /// The weights `{stem}.safetensors`, or their half precision variant `{stem}.fp16.safetensors`.
-    pub(crate) fn weights(&self, stem: &str) -> Result<PathBuf, Error> {
-        let names = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
-        if let Some(name) = names.iter().find(|name| self.has(name)) {
-            return Ok(self.file(name));
+    /// The weights: `{stem}.safetensors` or its shards, or their half precision variant, which goes first where
+    /// the arithmetic is in half precision.
+    pub(crate) fn weights(&self, stem: &str, dtype: DType) -> Result<Vec<PathBuf>, Error> {
+        if let Some(file) = &self.weights {
+            return Ok(vec![file.clone()]);
+        }
+        let full = (format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json"));
+        let half = (format!("{stem}.fp16.safetensors"), format!("{stem}.safetensors.index.fp16.json"));
+        let variants = if dtype == DType::F32 { [full, half] } else { [half, full] };
+        for (file, index) in &variants {
+            if self.has(file) {
+                return Ok(vec![self.file(file)]);
+            }
+            if self.has(index) {
+                return self.shards(index);
+            }
         }
         let others = ["bin", "ckpt", "pt", "msgpack", "h5"];
         let pickled = others.iter().map(|ext| format!("{stem}.{ext}")).find(|name| self.has(name));
         Err(Error::Load {
             file: self.path.clone(),
             tensor: None,
-            expected: names.join(" or "),
+            expected: format!("{stem}.safetensors or {stem}.fp16.safetensors, or the index of its shards"),
             found: pickled.unwrap_or_else(|| "neither".to_owned()),
             source: None,
         })
+    }
+
+    fn shards(&self, index: &str) -> Result<Vec<PathBuf>, Error> {
+        let ShardIndex { weight_map } = self.json(index)?;
+        let names = weight_map.into_values().collect::<BTreeSet<_>>();
+        if names.is_empty() {
+            return Err(self.invalid(index, "weight_map is empty"));
+        }
+        if let Some(name) = names.iter().find(|name| Path::new(name).components().count() != 1) {
+            return Err(self.invalid(index, format!("{name:?} is not the name of a file in this folder")));
+        }
+        Ok(names.iter().map(|name| self.file(name)).collect())
     }
 }
 

@@ -1,20 +1,40 @@
 //! Layers made from checked weights.
 
 use candle_core::{D, Result as CandleResult, Tensor};
-use candle_nn::{Conv2d, Conv2dConfig, Embedding, GroupNorm, LayerNorm, Linear};
+use candle_nn::{Conv2dConfig, Embedding, GroupNorm, LayerNorm, Module};
 
 use crate::error::Error;
+use crate::parameters::Parameter;
 use crate::weights::Weights;
+
+/// A linear layer, whose weight a LoRA may change.
+pub(crate) struct Linear {
+    weight: Parameter,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// `weight`: `(outputs, inputs)`, of which a LoRA does not hear.
+    pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight: Parameter::new(weight), bias }
+    }
+
+    /// `(…, inputs)` to `(…, outputs)`.
+    pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        candle_nn::Linear::new(self.weight.tensor(), self.bias.clone()).forward(x)
+    }
+}
 
 /// `(…, inputs)` to `(…, outputs)`, with bias.
 pub(crate) fn linear(inputs: usize, outputs: usize, weights: &Weights<'_>) -> Result<Linear, Error> {
-    let weight = weights.get("weight", (outputs, inputs))?;
-    Ok(Linear::new(weight, Some(weights.get("bias", outputs)?)))
+    let bias = Some(weights.get("bias", outputs)?);
+    Ok(Linear { bias, ..linear_no_bias(inputs, outputs, weights)? })
 }
 
 /// `(…, inputs)` to `(…, outputs)`, without bias.
 pub(crate) fn linear_no_bias(inputs: usize, outputs: usize, weights: &Weights<'_>) -> Result<Linear, Error> {
-    Ok(Linear::new(weights.get("weight", (outputs, inputs))?, None))
+    let shape = (outputs, inputs);
+    Ok(Linear { weight: weights.parameter("weight", shape, shape)?, bias: None })
 }
 
 /// A 1 × 1 convolution stored as `(outputs, inputs, 1, 1)`, as the linear layer over channels-last tokens that
@@ -24,8 +44,8 @@ pub(crate) fn linear_from_conv(
     outputs: usize,
     weights: &Weights<'_>,
 ) -> Result<Linear, Error> {
-    let weight = weights.get("weight", (outputs, inputs, 1, 1))?.reshape((outputs, inputs))?;
-    Ok(Linear::new(weight, Some(weights.get("bias", outputs)?)))
+    let weight = weights.parameter("weight", (outputs, inputs, 1, 1), (outputs, inputs))?;
+    Ok(Linear { weight, bias: Some(weights.get("bias", outputs)?) })
 }
 
 /// A convolution with a square kernel.
@@ -43,6 +63,20 @@ impl Kernel {
     pub(crate) const POINT: Self = Self { size: 1, stride: 1, padding: 0 };
 }
 
+/// A convolution with bias, whose weight a LoRA may change.
+pub(crate) struct Conv2d {
+    weight: Parameter,
+    bias: Tensor,
+    config: Conv2dConfig,
+}
+
+impl Conv2d {
+    /// `(batch, inputs, height, width)` to `(batch, outputs, …)`.
+    pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        candle_nn::Conv2d::new(self.weight.tensor(), Some(self.bias.clone()), self.config).forward(x)
+    }
+}
+
 /// `(batch, inputs, height, width)` to `(batch, outputs, …)`, with bias.
 pub(crate) fn conv2d(
     inputs: usize,
@@ -50,10 +84,10 @@ pub(crate) fn conv2d(
     kernel: Kernel,
     weights: &Weights<'_>,
 ) -> Result<Conv2d, Error> {
-    let weight = weights.get("weight", (outputs, inputs, kernel.size, kernel.size))?;
-    let bias = weights.get("bias", outputs)?;
+    let shape = (outputs, inputs, kernel.size, kernel.size);
     let config = Conv2dConfig { padding: kernel.padding, stride: kernel.stride, ..Default::default() };
-    Ok(Conv2d::new(weight, Some(bias), config))
+    let weight = weights.parameter("weight", shape, shape)?;
+    Ok(Conv2d { weight, bias: weights.get("bias", outputs)?, config })
 }
 
 /// Normalisation over groups of channels of `(batch, channels, …)`.

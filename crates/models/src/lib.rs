@@ -33,7 +33,9 @@
 
 mod attention;
 mod blip;
+mod clip;
 mod device;
+mod diffusion;
 mod error;
 mod fake;
 mod folder;
@@ -41,18 +43,22 @@ mod layers;
 mod load;
 mod model;
 mod noise;
+mod parameters;
 mod pixels;
 mod request;
+mod resnet;
 mod scheduler;
-mod stable_diffusion;
 mod tokens;
+mod unet;
+mod vae;
 mod weights;
 
 pub use blip::Blip;
 pub use device::{DType, Device};
+pub use diffusion::{Conditioning, LatentDiffusion};
 pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};
+pub use folder::ModelFolder;
 pub use load::{LoadOptions, load, weights_bytes};
 pub use model::{Model, Output, Progress, Request, Run};
 pub use scheduler::{Algorithm, Scheduler, SchedulerConfig};
-pub use stable_diffusion::{Conditioning, StableDiffusion};

@@ -7,13 +7,11 @@ use serde::Deserialize;
 
 use crate::blip::{self, Blip};
 use crate::device::{DType, Device};
+use crate::diffusion::{self, LatentDiffusion};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, MODEL_INDEX, ModelFolder};
 use crate::model::Model;
-use crate::stable_diffusion::{self, StableDiffusion};
 
-/// What a folder of diffusers begins with.
-pub(crate) const MODEL_INDEX: &str = "model_index.json";
 /// What a folder of transformers begins with.
 const CONFIG: &str = "config.json";
 
@@ -32,13 +30,13 @@ pub struct LoadOptions {
 /// [`Error::Unsupported`] when the folder is of another pipeline or of an architecture that is not
 /// implemented, [`Error::Load`] and [`Error::InvalidConfig`] when a file is missing or not what it should be.
 pub fn load(
-    folder: &Path,
+    folder: &ModelFolder,
     pipeline: Pipeline,
     device: &Device,
     options: &LoadOptions,
 ) -> Result<Box<dyn Model>, Error> {
     match Family::of(folder, pipeline)? {
-        Family::StableDiffusion => Ok(Box::new(StableDiffusion::load(folder, device, options)?)),
+        Family::Diffusion(family) => Ok(Box::new(LatentDiffusion::load_as(family, folder, device, options)?)),
         Family::Blip => Ok(Box::new(Blip::load(folder, device, options)?)),
     }
 }
@@ -50,21 +48,29 @@ pub fn load(
 /// # Errors
 /// As [`load`].
 pub fn weights_bytes(
-    folder: &Path,
+    folder: &ModelFolder,
     pipeline: Pipeline,
     device: &Device,
     options: &LoadOptions,
 ) -> Result<u64, Error> {
     let dtype = device.compute_dtype(options.dtype)?;
     match Family::of(folder, pipeline)? {
-        Family::StableDiffusion => stable_diffusion::weights_bytes(folder, dtype),
+        Family::Diffusion(family) => diffusion::weights_bytes(folder, family, dtype),
         Family::Blip => blip::weights_bytes(folder, dtype),
+    }
+}
+
+/// The family of a folder of diffusers.
+pub(crate) fn diffusion_family(folder: &ModelFolder) -> Result<diffusion::Family, Error> {
+    match Family::of(folder, Pipeline::TextToImage)? {
+        Family::Diffusion(family) => Ok(family),
+        Family::Blip => Err(Error::Unsupported("the model makes captions, not pictures".to_owned())),
     }
 }
 
 /// The model families that are implemented.
 enum Family {
-    StableDiffusion,
+    Diffusion(diffusion::Family),
     Blip,
 }
 
@@ -82,22 +88,26 @@ struct Architectures {
 
 impl Family {
     /// The family of a folder by the class it names, which must serve `pipeline`.
-    fn of(path: &Path, pipeline: Pipeline) -> Result<Self, Error> {
-        let folder = Folder::new(path);
+    fn of(model: &ModelFolder, pipeline: Pipeline) -> Result<Self, Error> {
+        let folder = Folder::new(model);
         let class = match folder.json_if_present::<ModelIndex>(MODEL_INDEX)? {
             Some(index) => index.class,
             None => match folder.json_if_present::<Architectures>(CONFIG)? {
                 Some(config) => config.architectures.into_iter().next().unwrap_or_default(),
-                None => return Err(neither(path)),
+                None => return Err(neither(&model.path)),
             },
         };
-        match (class.as_str(), pipeline) {
-            ("StableDiffusionPipeline", Pipeline::TextToImage) => Ok(Self::StableDiffusion),
-            ("BlipForConditionalGeneration", Pipeline::ImageToText) => Ok(Self::Blip),
-            ("StableDiffusionPipeline" | "BlipForConditionalGeneration", _) => Err(Error::Unsupported(
-                format!("the model is a {class}, which does not serve the pipeline {pipeline}"),
-            )),
-            _ => Err(Error::Unsupported(format!("models of class {class:?} are not implemented"))),
+        let family = match class.as_str() {
+            "BlipForConditionalGeneration" => Some((Self::Blip, Pipeline::ImageToText)),
+            class => diffusion::Family::of_class(class)
+                .map(|family| (Self::Diffusion(family), Pipeline::TextToImage)),
+        };
+        match family {
+            Some((family, serves)) if serves == pipeline => Ok(family),
+            Some(_) => Err(Error::Unsupported(format!(
+                "the model is a {class}, which does not serve the pipeline {pipeline}"
+            ))),
+            None => Err(Error::Unsupported(format!("models of class {class:?} are not implemented"))),
         }
     }
 }

@@ -2,9 +2,28 @@
 
 use std::path::Path;
 
-use tokenizers::Tokenizer;
+use tokenizers::{Encoding, Tokenizer};
 
 use crate::error::{BoxError, Error};
+
+/// The end of a text that a text encoder has no room for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// The text.
+    pub(crate) text: String,
+    /// How many tokens it has.
+    pub(crate) tokens: usize,
+}
+
+impl Dropped {
+    /// What is left of `text` after its first `kept` tokens, if there is anything.
+    pub(crate) fn after(kept: usize, text: &str, encoding: &Encoding) -> Option<Self> {
+        let tokens = encoding.len().checked_sub(kept).filter(|tokens| *tokens > 0)?;
+        let start = encoding.get_offsets().get(kept).map_or(text.len(), |(start, _)| *start);
+        let text = text.get(start..).unwrap_or_default().trim().to_owned();
+        Some(Self { text, tokens })
+    }
+}
 
 /// Reads a `tokenizer.json`. Truncation and padding in it are left out: they are the families' business.
 pub(crate) fn from_json(file: &Path) -> Result<Tokenizer, Error> {

@@ -1,46 +1,64 @@
 //! Memory-mapped safetensors, checked tensor by tensor.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::error::{BoxError, Error};
+use crate::parameters::{Parameter, Parameters};
 
-/// One weights file, mapped into memory.
-pub(crate) struct WeightsFile {
-    path: PathBuf,
-    tensors: MmapedSafetensors,
-    /// Bytes of the tensors read so far, in the dtype they were read to.
+/// The weights of one component, mapped into memory from one file or several shards.
+pub(crate) struct Checkpoint {
+    shards: Vec<Shard>,
+    /// The shard of each tensor.
+    places: HashMap<String, usize>,
+    /// Bytes of the tensors read since they were last asked for, in the dtype they were read to.
     bytes: Cell<u64>,
     /// Names of the tensors read so far.
     read: RefCell<HashSet<String>>,
+    parameters: RefCell<Parameters>,
 }
 
-impl WeightsFile {
-    /// Maps the file and reads its header.
-    pub(crate) fn open(path: PathBuf) -> Result<Self, Error> {
-        #[expect(unsafe_code, reason = "weights are mapped, not copied: they can be larger than free memory")]
-        // SAFETY: the mapping is only sound while nobody changes the file. Weights lie in the model store,
-        // which writes a file under another name, renames it when it is whole, and never touches it again.
-        let mapped = unsafe { MmapedSafetensors::new(&path) };
-        match mapped {
-            Ok(tensors) => Ok(Self { path, tensors, bytes: Cell::default(), read: RefCell::default() }),
-            Err(error) => Err(unreadable(path, error)),
+struct Shard {
+    path: PathBuf,
+    tensors: MmapedSafetensors,
+}
+
+impl Checkpoint {
+    /// Maps the files, at least one, and reads their headers.
+    pub(crate) fn open(paths: Vec<PathBuf>) -> Result<Self, Error> {
+        let shards = paths.into_iter().map(Shard::open).collect::<Result<Vec<_>, _>>()?;
+        let mut places = HashMap::new();
+        for (index, shard) in shards.iter().enumerate() {
+            places.extend(shard.tensors.tensors().into_iter().map(|(name, _)| (name, index)));
         }
+        Ok(Self {
+            shards,
+            places,
+            bytes: Cell::default(),
+            read: RefCell::default(),
+            parameters: RefCell::default(),
+        })
     }
 
-    /// A view of the whole file whose tensors come out on `device` in `dtype`.
+    /// A view of all tensors, which come out on `device` in `dtype`.
     pub(crate) fn root(&self, device: &Device, dtype: DType) -> Weights<'_> {
-        Weights { file: self, prefix: String::new(), device: device.clone(), dtype }
+        Weights { checkpoint: self, prefix: String::new(), placement: Placement::Load(device.clone()), dtype }
     }
 
-    /// Bytes of the tensors read so far.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.get()
+    /// A view of all tensors that checks names, shapes and dtypes and allocates nothing: what comes out is of
+    /// the shape asked for and holds zeros.
+    pub(crate) fn check(&self, dtype: DType) -> Weights<'_> {
+        Weights { checkpoint: self, prefix: String::new(), placement: Placement::Check, dtype }
+    }
+
+    /// Bytes of the tensors read since this was last asked.
+    pub(crate) fn take_bytes(&self) -> u64 {
+        self.bytes.take()
     }
 
     /// Says in the log which floating point tensors that `wanted` accepts were not read: a configuration that
@@ -48,27 +66,35 @@ impl WeightsFile {
     pub(crate) fn warn_unread(&self, wanted: impl Fn(&str) -> bool) {
         let read = self.read.borrow();
         let mut unread = Vec::new();
-        for (name, view) in self.tensors.tensors() {
-            if is_float(view.dtype().try_into()) && wanted(&name) && !read.contains(&name) {
-                unread.push(name);
+        for shard in &self.shards {
+            for (name, view) in shard.tensors.tensors() {
+                if is_float(view.dtype().try_into()) && wanted(&name) && !read.contains(&name) {
+                    unread.push(name);
+                }
             }
         }
-        if let Some(example) = unread.first() {
-            let (file, count) = (self.path.display(), unread.len());
+        if let Some(example) = unread.iter().min() {
+            let (file, count) = (self.path().display(), unread.len());
             tracing::warn!(%file, count, example, "the configuration leaves tensors of the weights unused");
         }
     }
 
-    /// Bytes that all floating point tensors whose names `wanted` accepts would take in `dtype`.
-    pub(crate) fn bytes_in(&self, dtype: DType, wanted: impl Fn(&str) -> bool) -> u64 {
-        let elements = self
-            .tensors
-            .tensors()
-            .iter()
-            .filter(|(name, view)| wanted(name) && is_float(view.dtype().try_into()))
-            .map(|(_, view)| view.shape().iter().map(|side| *side as u64).product::<u64>())
-            .sum::<u64>();
-        elements * dtype.size_in_bytes() as u64
+    /// The file, or the first shard.
+    fn path(&self) -> &Path {
+        &self.shards[0].path
+    }
+}
+
+impl Shard {
+    fn open(path: PathBuf) -> Result<Self, Error> {
+        #[expect(unsafe_code, reason = "weights are mapped, not copied: they can be larger than free memory")]
+        // SAFETY: the mapping is only sound while nobody changes the file. Weights lie in the model store,
+        // which writes a file under another name, renames it when it is whole, and never touches it again.
+        let mapped = unsafe { MmapedSafetensors::new(&path) };
+        match mapped {
+            Ok(tensors) => Ok(Self { path, tensors }),
+            Err(error) => Err(unreadable(path, error)),
+        }
     }
 }
 
@@ -88,12 +114,21 @@ fn is_float(dtype: candle_core::Result<DType>) -> bool {
     dtype.is_ok_and(|dtype| matches!(dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64))
 }
 
-/// The tensors of one file below a prefix, as a checkpoint's own tree of names.
+/// What becomes of a tensor that is asked for.
+#[derive(Clone)]
+enum Placement {
+    /// It is checked.
+    Check,
+    /// It is checked and copied to the device.
+    Load(Device),
+}
+
+/// The tensors of a checkpoint below a prefix, as its own tree of names.
 #[derive(Clone)]
 pub(crate) struct Weights<'a> {
-    file: &'a WeightsFile,
+    checkpoint: &'a Checkpoint,
     prefix: String,
-    device: Device,
+    placement: Placement,
     dtype: DType,
 }
 
@@ -106,17 +141,22 @@ impl Weights<'_> {
 
     /// Whether there is a tensor `name` here.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.file.tensors.get(&format!("{}{name}", self.prefix)).is_ok()
+        self.checkpoint.places.contains_key(&format!("{}{name}", self.prefix))
     }
 
     /// How many dimensions the tensor `name` has, if there is one.
     pub(crate) fn rank(&self, name: &str) -> Option<usize> {
-        let view = self.file.tensors.get(&format!("{}{name}", self.prefix)).ok()?;
-        Some(view.shape().len())
+        let name = format!("{}{name}", self.prefix);
+        let shard = &self.checkpoint.shards[*self.checkpoint.places.get(&name)?];
+        Some(shard.tensors.get(&name).ok()?.shape().len())
     }
 
+    /// Where tensors made beside the weights belong.
     pub(crate) fn device(&self) -> &Device {
-        &self.device
+        match &self.placement {
+            Placement::Check => &Device::Cpu,
+            Placement::Load(device) => device,
+        }
     }
 
     pub(crate) fn dtype(&self) -> DType {
@@ -130,26 +170,61 @@ impl Weights<'_> {
     pub(crate) fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor, Error> {
         let (name, shape) = (format!("{}{name}", self.prefix), shape.into());
         let expected = format!("shape {:?}", shape.dims());
-        let Ok(view) = self.file.tensors.get(&name) else {
-            return Err(self.mismatch(name, expected, "no such tensor".to_owned(), None));
+        let Some(shard) = self.checkpoint.places.get(&name).map(|index| &self.checkpoint.shards[*index])
+        else {
+            let path = self.checkpoint.path();
+            return Err(mismatch(path, name, expected, "no such tensor".to_owned()));
         };
+        let view = shard.tensors.get(&name)?;
         if view.shape() != shape.dims() {
             let found = format!("shape {:?}", view.shape());
-            return Err(self.mismatch(name, expected, found, None));
+            return Err(mismatch(&shard.path, name, expected, found));
         }
         if !is_float(view.dtype().try_into()) {
             let found = format!("dtype {:?}", view.dtype());
-            return Err(self.mismatch(name, "a floating point tensor".to_owned(), found, None));
+            return Err(mismatch(&shard.path, name, "a floating point tensor".to_owned(), found));
         }
-        // On the device first: half the bytes cross the bus, and the conversion is the device's work.
-        let tensor = view.load(&self.device)?.to_dtype(self.dtype)?;
+        let tensor = match &self.placement {
+            Placement::Check => self.zeros(shape)?,
+            // On the device first: half the bytes cross the bus, and the conversion is the device's work.
+            Placement::Load(device) => view.load(device)?.to_dtype(self.dtype)?,
+        };
         let bytes = (tensor.elem_count() * self.dtype.size_in_bytes()) as u64;
-        self.file.bytes.set(self.file.bytes.get() + bytes);
-        self.file.read.borrow_mut().insert(name);
+        self.checkpoint.bytes.set(self.checkpoint.bytes.get() + bytes);
+        self.checkpoint.read.borrow_mut().insert(name);
         Ok(tensor)
     }
 
-    fn mismatch(&self, tensor: String, expected: String, found: String, source: Option<BoxError>) -> Error {
-        Error::Load { file: self.file.path.clone(), tensor: Some(tensor), expected, found, source }
+    /// Zeros of any shape in the memory of one.
+    fn zeros(&self, shape: Shape) -> Result<Tensor, Error> {
+        Ok(Tensor::zeros((), self.dtype, &Device::Cpu)?.broadcast_as(shape)?)
     }
+
+    /// As [`Self::get`], for a weight that a LoRA may change.
+    ///
+    /// `used_as` is the shape it is used in, of as many elements.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub(crate) fn parameter(
+        &self,
+        name: &str,
+        shape: impl Into<Shape>,
+        used_as: impl Into<Shape>,
+    ) -> Result<Parameter, Error> {
+        let (tensor, used_as) = (self.get(name, shape)?, used_as.into());
+        let tensor = match &self.placement {
+            Placement::Check => self.zeros(used_as)?,
+            Placement::Load(_) => tensor.reshape(used_as)?,
+        };
+        let parameter = Parameter::new(tensor);
+        let name = format!("{}{name}", self.prefix);
+        self.checkpoint.parameters.borrow_mut().insert(name, parameter.clone());
+        Ok(parameter)
+    }
+}
+
+fn mismatch(file: &Path, tensor: String, expected: String, found: String) -> Error {
+    let source: Option<BoxError> = None;
+    Error::Load { file: file.to_owned(), tensor: Some(tensor), expected, found, source }
 }

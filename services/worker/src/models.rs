@@ -121,7 +121,7 @@ impl Models {
         match &served.weights {
             Weights::Fake(_) => Ok(0),
             Weights::Folder(folder) => {
-                weights_bytes(folder, served.lane.pipeline(), &self.setup.device, &options(served))
+                weights_bytes(&folder.into(), served.lane.pipeline(), &self.setup.device, &options(served))
             }
         }
     }
@@ -132,7 +132,7 @@ impl Models {
                 Ok(fake(FakeOptions { step_time: *step_time, ..FakeOptions::default() }))
             }
             Weights::Folder(folder) => {
-                load(folder, served.lane.pipeline(), &self.setup.device, &options(served))
+                load(&folder.into(), served.lane.pipeline(), &self.setup.device, &options(served))
             }
         }
     }

@@ -1,12 +1,12 @@
 //! The Vision Transformer (Dosovitskiy et al. 2021); transformers `BlipVisionModel`.
 
 use candle_core::{D, Result as CandleResult, Tensor};
-use candle_nn::{Conv2d, LayerNorm, Linear, Module};
+use candle_nn::{LayerNorm, Module};
 
 use super::config::VisionConfig;
 use crate::attention::{Attend, attend, merge_heads, split_heads};
 use crate::error::Error;
-use crate::layers::{Activation, Kernel, conv2d, layer_norm, linear, tokens_from_planes};
+use crate::layers::{Activation, Conv2d, Kernel, Linear, conv2d, layer_norm, linear, tokens_from_planes};
 use crate::weights::Weights;
 
 pub(super) struct VisionModel {

@@ -46,11 +46,11 @@ fn pixel_values_agree_with_the_reference() {
     }
 }
 
-/// `data/resized.png` is PIL 13's `Image.resize((128, 128), BICUBIC)` of a picture of 200 × 120.
+/// `tests/reference/blip/resized.png` is PIL 13's `Image.resize((128, 128), BICUBIC)` of a picture of 200 × 120.
 #[test]
 fn pictures_are_resized_as_pil_does_to_one_level() {
     let model = shapes_blip();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/resized.png");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/blip/resized.png");
     let expected = model.pixel_values(&image::open(path).unwrap().into_rgb8()).unwrap();
     let found = model.pixel_values(&recorded_image("caption-6.png")).unwrap();
     let levels = largest_difference(&found, &expected) * 127.5;

@@ -2,7 +2,7 @@
 
 use darkroom_jobs::{ImageSize, Pipeline, TextToImage};
 use darkroom_models::{
-    Blip, DType, Device, Error, LoadOptions, Output, Request, StableDiffusion, load, weights_bytes,
+    Blip, DType, Device, Error, LatentDiffusion, LoadOptions, Output, Request, load, weights_bytes,
 };
 
 use crate::stable_diffusion::cases;
@@ -16,7 +16,7 @@ fn pictures_agree_with_the_reference_in_every_precision() {
     let device = Device::cuda(0).unwrap();
     for (dtype, least) in PRECISIONS {
         let options = LoadOptions { dtype: Some(dtype) };
-        let model = StableDiffusion::load(&models().join("shapes-sd"), &device, &options).unwrap();
+        let model = LatentDiffusion::load(&models().join("shapes-sd").into(), &device, &options).unwrap();
         for case in cases() {
             let noise = model.noise(0, ImageSize::new(128, 128).unwrap()).unwrap();
             let noise = case.noise.to_device(noise.device()).unwrap();
@@ -36,7 +36,8 @@ fn captions_are_those_of_the_reference_in_every_precision() {
     let device = Device::cuda(0).unwrap();
     for (dtype, _) in PRECISIONS {
         let mut model =
-            Blip::load(&models().join("shapes-blip"), &device, &LoadOptions { dtype: Some(dtype) }).unwrap();
+            Blip::load(&models().join("shapes-blip").into(), &device, &LoadOptions { dtype: Some(dtype) })
+                .unwrap();
         let image = recorded_image("caption-6.png");
         let told = run(&mut model, &Request::ImageToText { image, prompt: "a photo of".to_owned() });
         let expected = "a photo of a large yellow diamond on a red background";
@@ -47,7 +48,7 @@ fn captions_are_those_of_the_reference_in_every_precision() {
 #[test]
 fn the_same_request_gives_the_same_bytes() {
     let device = Device::cuda(0).unwrap();
-    let folder = models().join("shapes-sd");
+    let folder = models().join("shapes-sd").into();
     let options = LoadOptions::default();
     let mut model = load(&folder, Pipeline::TextToImage, &device, &options).unwrap();
     assert_eq!(
@@ -67,7 +68,8 @@ fn the_same_request_gives_the_same_bytes() {
 fn the_largest_picture_is_drawn_or_refused_for_lack_of_memory() {
     let device = Device::cuda(0).unwrap();
     let mut model =
-        load(&models().join("shapes-sd"), Pipeline::TextToImage, &device, &LoadOptions::default()).unwrap();
+        load(&models().join("shapes-sd").into(), Pipeline::TextToImage, &device, &LoadOptions::default())
+            .unwrap();
     let size = ImageSize::new(4096, 4096).unwrap();
     let huge =
         Request::TextToImage { task: TextToImage { size, steps: 1, ..task("a red circle") }, done: vec![] };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::{DType as CandleDType, Device as CandleDevice, Tensor};
 use darkroom_jobs::Pipeline;
-use darkroom_models::{DType, Device, Error, LoadOptions, load, weights_bytes};
+use darkroom_models::{DType, Device, Error, LoadOptions, ModelFolder, load, weights_bytes};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -36,7 +36,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 fn load_sd(folder: &Path) -> Result<Box<dyn darkroom_models::Model>, Error> {
-    load(folder, Pipeline::TextToImage, &Device::cpu(), &LoadOptions::default())
+    load(&folder.into(), Pipeline::TextToImage, &Device::cpu(), &LoadOptions::default())
 }
 
 #[track_caller]
@@ -62,7 +62,7 @@ fn edit_weights(file: &Path, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
 #[test]
 fn bundled_models_take_the_memory_they_announce() {
     for (folder, pipeline) in [("shapes-sd", Pipeline::TextToImage), ("shapes-blip", Pipeline::ImageToText)] {
-        let (folder, device) = (models().join(folder), Device::cpu());
+        let (folder, device) = (models().join(folder).into(), Device::cpu());
         let options = LoadOptions::default();
         let announced = weights_bytes(&folder, pipeline, &device, &options).unwrap();
         let model = load(&folder, pipeline, &device, &options).unwrap();
@@ -73,7 +73,7 @@ fn bundled_models_take_the_memory_they_announce() {
 
 #[test]
 fn a_folder_of_the_other_pipeline_is_refused() {
-    let folder = models().join("shapes-sd");
+    let folder = models().join("shapes-sd").into();
     let result = load(&folder, Pipeline::ImageToText, &Device::cpu(), &LoadOptions::default());
     let Err(Error::Unsupported(message)) = result else { panic!("the folder loads") };
     assert_eq!(
@@ -85,8 +85,10 @@ fn a_folder_of_the_other_pipeline_is_refused() {
 #[test]
 fn an_unknown_class_and_an_empty_folder_are_refused() {
     let copy = copy_of("shapes-sd");
-    edit_json(&copy.path().join("model_index.json"), |index| index["_class_name"] = "FluxPipeline".into());
-    assert_eq!(message(copy.path()), "models of class \"FluxPipeline\" are not implemented");
+    edit_json(&copy.path().join("model_index.json"), |index| {
+        index["_class_name"] = "AuraFlowPipeline".into()
+    });
+    assert_eq!(message(copy.path()), "models of class \"AuraFlowPipeline\" are not implemented");
     let empty = tempfile::tempdir().unwrap();
     assert_eq!(
         message(empty.path()),
@@ -97,7 +99,7 @@ fn an_unknown_class_and_an_empty_folder_are_refused() {
 #[test]
 fn half_precision_is_refused_on_the_cpu() {
     let options = LoadOptions { dtype: Some(DType::BF16) };
-    let result = load(&models().join("shapes-sd"), Pipeline::TextToImage, &Device::cpu(), &options);
+    let result = load(&models().join("shapes-sd").into(), Pipeline::TextToImage, &Device::cpu(), &options);
     assert!(matches!(result, Err(Error::Unsupported(_))));
 }
 
@@ -107,7 +109,7 @@ fn missing_files_are_named() {
         (
             UNET,
             "failed to load FOLDER/unet: expected diffusion_pytorch_model.safetensors or \
-             diffusion_pytorch_model.fp16.safetensors, found neither",
+             diffusion_pytorch_model.fp16.safetensors, or the index of its shards, found neither",
         ),
         ("vae/config.json", "failed to load FOLDER/vae/config.json: expected a file, found none"),
         (
@@ -199,7 +201,7 @@ fn configurations_that_contradict_each_other_are_refused() {
 #[test]
 fn architectures_that_are_not_implemented_are_refused() {
     for (component, field, value) in [
-        ("unet", "addition_embed_type", Value::from("text_time")),
+        ("unet", "addition_embed_type", Value::from("image")),
         ("unet", "only_cross_attention", true.into()),
         ("unet", "in_channels", 9.into()),
         ("vae", "latents_mean", vec![0.0; 4].into()),
@@ -253,18 +255,85 @@ fn other_layouts_of_the_same_weights_give_the_same_picture() {
     assert!(bundled == other);
 }
 
+/// The first tensors in one file, the others in another, and an index of both.
+fn shard(file: &Path, stem: &str) {
+    let tensors = candle_core::safetensors::load(file, &CandleDevice::Cpu).unwrap();
+    let mut names = tensors.keys().cloned().collect::<Vec<_>>();
+    names.sort();
+    let mut weight_map = serde_json::Map::new();
+    for (number, names) in names.chunks(names.len().div_ceil(2)).enumerate() {
+        let shard = format!("{stem}-{:05}-of-00002.safetensors", number + 1);
+        let part = names.iter().map(|name| (name.clone(), tensors[name].clone())).collect::<HashMap<_, _>>();
+        candle_core::safetensors::save(&part, file.with_file_name(&shard)).unwrap();
+        weight_map.extend(names.iter().map(|name| (name.clone(), shard.clone().into())));
+    }
+    fs::remove_file(file).unwrap();
+    let index = serde_json::json!({"metadata": {}, "weight_map": weight_map});
+    fs::write(file.with_extension("safetensors.index.json"), index.to_string()).unwrap();
+}
+
+#[test]
+fn shards_are_read_by_their_index_and_a_bad_index_is_named() {
+    let request = darkroom_models::Request::TextToImage { task: task("a red circle"), done: vec![] };
+    let bundled = run(&mut *load_sd(&models().join("shapes-sd")).unwrap(), &request).outputs;
+    let copy = copy_of("shapes-sd");
+    shard(&copy.path().join(UNET), "diffusion_pytorch_model");
+    assert!(run(&mut *load_sd(copy.path()).unwrap(), &request).outputs == bundled);
+
+    let second = copy.path().join("unet/diffusion_pytorch_model-00002-of-00002.safetensors");
+    fs::remove_file(&second).unwrap();
+    assert_eq!(
+        message(copy.path()),
+        "failed to load FOLDER/unet/diffusion_pytorch_model-00002-of-00002.safetensors: expected a whole \
+         safetensors file, found none"
+    );
+    let index = copy.path().join("unet/diffusion_pytorch_model.safetensors.index.json");
+    fs::write(&index, r#"{"weight_map": {"a": "../vae/diffusion_pytorch_model.safetensors"}}"#).unwrap();
+    assert!(message(copy.path()).ends_with("is not the name of a file in this folder"));
+}
+
+#[test]
+fn components_can_come_from_elsewhere() {
+    let request = darkroom_models::Request::TextToImage { task: task("a red circle"), done: vec![] };
+    let draw = |folder: &ModelFolder| {
+        let model = load(folder, Pipeline::TextToImage, &Device::cpu(), &LoadOptions::default());
+        model.map(|mut model| run(&mut *model, &request).outputs)
+    };
+    let bundled = draw(&models().join("shapes-sd").into()).unwrap();
+    let without = copy_of("shapes-sd");
+    fs::remove_dir_all(without.path().join("vae")).unwrap();
+    // A folder of the component's own, and a whole model that has such a component.
+    for elsewhere in [models().join("shapes-sd/vae"), models().join("shapes-sd")] {
+        let components = [("vae".to_owned(), elsewhere)].into();
+        assert!(draw(&ModelFolder { path: without.path().to_owned(), components }).unwrap() == bundled);
+    }
+    // A file of weights for the component's own configuration.
+    let other = copy_of("shapes-sd");
+    edit_weights(&other.path().join(UNET), |tensors| {
+        let bias = tensors.get_mut("conv_out.bias").unwrap();
+        *bias = bias.affine(1.0, 0.5).unwrap();
+    });
+    let components = [("unet".to_owned(), other.path().join(UNET))].into();
+    let drawn = draw(&ModelFolder { path: models().join("shapes-sd"), components }).unwrap();
+    assert!(drawn == draw(&other.path().into()).unwrap() && drawn != bundled);
+    let components = [("vae".to_owned(), without.path().join("absent"))].into();
+    let error = draw(&ModelFolder { path: models().join("shapes-sd"), components }).unwrap_err();
+    assert!(error.to_string().contains("absent/config.json: expected a file, found none"), "{error}");
+}
+
 #[test]
 fn vocabulary_files_make_the_same_tokenizer_as_tokenizer_json() {
     let copy = copy_of("shapes-sd");
     fs::remove_file(copy.path().join("tokenizer/tokenizer.json")).unwrap();
     let options = LoadOptions::default();
-    let from_files = darkroom_models::StableDiffusion::load(copy.path(), &Device::cpu(), &options).unwrap();
+    let from_files =
+        darkroom_models::LatentDiffusion::load(&copy.path().into(), &Device::cpu(), &options).unwrap();
     let from_json = crate::support::shapes_sd();
     for prompt in [
         "a large red circle on a blue background",
         "  A  Yellow\tSTAR,\nit's 42nd!! (don't) ",
         "crème brûlée, 日本語, naïve cafe\u{301}",
-        "🦊🦊 <|endoftext|> after",
+        "🦊🦊 afterwards",
         "",
     ] {
         assert_eq!(from_files.tokenize(prompt).unwrap(), from_json.tokenize(prompt).unwrap(), "{prompt:?}");
@@ -315,7 +384,7 @@ fn blip_loads_from_a_vocabulary_and_without_the_tied_weights() {
     let image = crate::support::recorded_image("caption-3.png");
     let request = darkroom_models::Request::ImageToText { image, prompt: "a photo of".to_owned() };
     let mut model =
-        load(copy.path(), Pipeline::ImageToText, &Device::cpu(), &LoadOptions::default()).unwrap();
+        load(&copy.path().into(), Pipeline::ImageToText, &Device::cpu(), &LoadOptions::default()).unwrap();
     let expected = darkroom_models::Output::Text("a photo of a white heart on a green background".to_owned());
     assert_eq!(run(&mut *model, &request).outputs, [expected]);
 }

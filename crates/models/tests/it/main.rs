@@ -7,9 +7,9 @@ mod blip;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod fake;
+mod families;
 mod loading;
 mod schedulers;
 mod stable_diffusion;
 mod support;
 mod text_to_image;
-mod variants;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device as CandleDevice, Tensor};
 use darkroom_jobs::{ImageSize, Prompt, TextToImage};
 use darkroom_models::{
-    Blip, Device, Error, LoadOptions, Model, Output, Progress, Request, Run, StableDiffusion,
+    Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Output, Progress, Request, Run,
 };
 use image::RgbImage;
 
@@ -16,12 +16,13 @@ pub(crate) fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")
 }
 
-pub(crate) fn shapes_sd() -> StableDiffusion {
-    StableDiffusion::load(&models().join("shapes-sd"), &Device::cpu(), &LoadOptions::default()).unwrap()
+pub(crate) fn shapes_sd() -> LatentDiffusion {
+    LatentDiffusion::load(&models().join("shapes-sd").into(), &Device::cpu(), &LoadOptions::default())
+        .unwrap()
 }
 
 pub(crate) fn shapes_blip() -> Blip {
-    Blip::load(&models().join("shapes-blip"), &Device::cpu(), &LoadOptions::default()).unwrap()
+    Blip::load(&models().join("shapes-blip").into(), &Device::cpu(), &LoadOptions::default()).unwrap()
 }
 
 /// A recorded file of tensors.

@@ -1,16 +1,16 @@
 //! The decoder of the variational autoencoder (Rombach et al. 2022); diffusers `AutoencoderKL`.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{Conv2d, GroupNorm, Linear, Module};
+use candle_nn::{GroupNorm, Module};
 use serde::Deserialize;
 
-use super::resnet::{Resnet, ResnetShape, Upsample};
 use crate::attention::{Attend, attend};
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::layers::{
-    Groups, Kernel, conv2d, linear, linear_from_conv, planes_from_tokens, tokens_from_planes,
+    Conv2d, Groups, Kernel, Linear, conv2d, linear, linear_from_conv, planes_from_tokens, tokens_from_planes,
 };
+use crate::resnet::{Resnet, ResnetShape, Upsample};
 use crate::weights::Weights;
 
 const CONFIG: &str = "config.json";
@@ -23,10 +23,10 @@ const EPS: f64 = 1e-6;
 
 /// `vae/config.json`.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct VaeConfig {
+pub(crate) struct VaeConfig {
     block_out_channels: Vec<usize>,
     layers_per_block: usize,
-    pub(super) latent_channels: usize,
+    pub(crate) latent_channels: usize,
     norm_num_groups: usize,
     out_channels: usize,
     up_block_types: Vec<String>,
@@ -46,7 +46,7 @@ fn default_scaling_factor() -> f64 {
 }
 
 impl VaeConfig {
-    pub(super) fn load(folder: &Folder) -> Result<Self, Error> {
+    pub(crate) fn load(folder: &Folder) -> Result<Self, Error> {
         let config: Self = folder.json(CONFIG)?;
         let blocks = config.block_out_channels.len();
         if !(1..=MAX_BLOCKS).contains(&blocks) || config.up_block_types.len() != blocks {
@@ -72,17 +72,17 @@ impl VaeConfig {
     }
 
     /// How many pixels a latent is wide and high.
-    pub(super) fn scale(&self) -> u32 {
+    pub(crate) fn scale(&self) -> u32 {
         1 << (self.block_out_channels.len() - 1)
     }
 
     /// Whether a tensor of this name belongs to the decoder.
-    pub(super) fn is_decoder(name: &str) -> bool {
+    pub(crate) fn is_decoder(name: &str) -> bool {
         name.starts_with("decoder.") || name.starts_with("post_quant_conv.")
     }
 }
 
-pub(super) struct VaeDecoder {
+pub(crate) struct VaeDecoder {
     scaling_factor: f64,
     shift_factor: f64,
     post_quant_conv: Option<Conv2d>,
@@ -99,7 +99,7 @@ struct UpBlock {
 }
 
 impl VaeDecoder {
-    pub(super) fn load(config: &VaeConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(config: &VaeConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let groups = Groups { count: config.norm_num_groups, eps: EPS };
         let decoder = weights.pp("decoder");
         let latents = config.latent_channels;
@@ -134,7 +134,7 @@ impl VaeDecoder {
 
     /// Latents `(batch, latent_channels, height, width)` to pictures `(batch, 3, height · scale, width · scale)`
     /// in about [-1, 1].
-    pub(super) fn forward(&self, latents: &Tensor) -> CandleResult<Tensor> {
+    pub(crate) fn forward(&self, latents: &Tensor) -> CandleResult<Tensor> {
         let mut x = latents.affine(1.0 / self.scaling_factor, self.shift_factor)?;
         if let Some(conv) = &self.post_quant_conv {
             x = conv.forward(&x)?;

@@ -1,13 +1,12 @@
 //! The blocks of the U-Net on its way down and up.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{Conv2d, Module};
 
 use super::config::{BlockConfig, UnetConfig};
 use super::transformer::Transformer;
 use crate::error::Error;
-use crate::layers::{Kernel, conv2d};
-use crate::stable_diffusion::resnet::{Resnet, ResnetShape, Upsample};
+use crate::layers::{Conv2d, Kernel, conv2d};
+use crate::resnet::{Resnet, ResnetShape, Upsample};
 use crate::weights::Weights;
 
 /// Halves the size.

@@ -1,26 +1,30 @@
-//! CLIP's text transformer (Radford et al. 2021); transformers `CLIPTextModel`.
+//! CLIP's text transformer (Radford et al. 2021); transformers `CLIPTextModel` and
+//! `CLIPTextModelWithProjection`.
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
-use candle_nn::{Embedding, LayerNorm, Linear, Module};
+use candle_nn::{Embedding, LayerNorm, Module};
 use serde::Deserialize;
 
 use crate::attention::{Attend, attend, causal_mask, merge_heads, split_heads};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::layers::{Activation, embedding, layer_norm, linear};
+use crate::layers::{Activation, Linear, embedding, layer_norm, linear, linear_no_bias};
 use crate::weights::Weights;
 
 const CONFIG: &str = "config.json";
 
-/// `text_encoder/config.json`.
+/// `text_encoder/config.json`, or the same of another encoder.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct ClipConfig {
-    pub(super) vocab_size: usize,
-    pub(super) hidden_size: usize,
+pub(crate) struct ClipConfig {
+    pub(crate) vocab_size: usize,
+    pub(crate) hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
     num_attention_heads: usize,
-    pub(super) max_position_embeddings: usize,
+    pub(crate) max_position_embeddings: usize,
+    /// Width of the pooled states of a model with a projection.
+    #[serde(default = "default_projection")]
+    pub(crate) projection_dim: usize,
     hidden_act: Activation,
     #[serde(default = "default_eps")]
     layer_norm_eps: f64,
@@ -30,8 +34,12 @@ fn default_eps() -> f64 {
     1e-5
 }
 
+fn default_projection() -> usize {
+    512
+}
+
 impl ClipConfig {
-    pub(super) fn load(folder: &Folder) -> Result<Self, Error> {
+    pub(crate) fn load(folder: &Folder) -> Result<Self, Error> {
         let config: Self = folder.json(CONFIG)?;
         if config.num_attention_heads == 0 || !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             return Err(folder.invalid(CONFIG, "hidden_size is not a multiple of num_attention_heads"));
@@ -40,18 +48,28 @@ impl ClipConfig {
     }
 }
 
-pub(super) struct ClipTextModel {
+pub(crate) struct ClipTextModel {
     token_embedding: Embedding,
     position_embedding: Tensor,
     layers: Vec<Layer>,
     final_layer_norm: LayerNorm,
+    text_projection: Option<Linear>,
     causal_mask: Tensor,
     device: Device,
 }
 
+/// What a text became.
+pub(crate) struct ClipStates {
+    /// What the last layer was shown, `(1, ids, hidden_size)`: `hidden_states[-2]` of transformers.
+    pub(crate) penultimate: Tensor,
+    /// What came out of the last layer and the final normalisation, `(1, ids, hidden_size)`.
+    pub(crate) last: Tensor,
+}
+
 impl ClipTextModel {
-    /// Weights with the prefix `text_model.`, as published, or without, as newer transformers write them.
-    pub(super) fn load(config: &ClipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+    /// Weights with the prefix `text_model.`, as published, or without, as newer transformers write them, and
+    /// with a projection or none.
+    pub(crate) fn load(config: &ClipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let prefixed = weights.pp("text_model");
         let bare = "embeddings.token_embedding.weight";
         let root = if weights.has(bare) { weights } else { &prefixed };
@@ -65,22 +83,38 @@ impl ClipTextModel {
             position_embedding: embeddings.pp("position_embedding").get("weight", (positions, size))?,
             layers,
             final_layer_norm: layer_norm(size, config.layer_norm_eps, &root.pp("final_layer_norm"))?,
+            text_projection: weights
+                .has("text_projection.weight")
+                .then(|| linear_no_bias(size, config.projection_dim, &weights.pp("text_projection")))
+                .transpose()?,
             causal_mask: causal_mask(positions, 0, weights.device())?,
             device: weights.device().clone(),
         })
     }
 
-    /// The last hidden states `(1, ids, hidden_size)` of one text, after the final normalisation.
-    pub(super) fn forward(&self, ids: &[u32]) -> CandleResult<Tensor> {
+    /// The hidden states of one text, which must not be longer than there are positions.
+    pub(crate) fn forward(&self, ids: &[u32]) -> CandleResult<ClipStates> {
         let count = ids.len();
         let ids = Tensor::new(ids, &self.device)?.unsqueeze(0)?;
         let positions = self.position_embedding.narrow(0, 0, count)?;
         let mask = self.causal_mask.narrow(0, 0, count)?.narrow(1, 0, count)?;
         let mut x = self.token_embedding.forward(&ids)?.broadcast_add(&positions)?;
+        let mut penultimate = x.clone();
         for layer in &self.layers {
-            x = layer.forward(&x, &mask)?;
+            penultimate = x;
+            x = layer.forward(&penultimate, &mask)?;
         }
-        self.final_layer_norm.forward(&x)
+        Ok(ClipStates { penultimate, last: self.final_layer_norm.forward(&x)? })
+    }
+
+    /// One vector for the text whose end token is at `end`: `(1, projection_dim)`, or `(1, hidden_size)` of a
+    /// model without a projection.
+    pub(crate) fn pooled(&self, states: &ClipStates, end: usize) -> CandleResult<Tensor> {
+        let pooled = states.last.narrow(1, end, 1)?.squeeze(1)?;
+        match &self.text_projection {
+            Some(projection) => projection.forward(&pooled),
+            None => Ok(pooled),
+        }
     }
 }
 

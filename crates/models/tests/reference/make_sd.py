@@ -1,6 +1,6 @@
 """Tiny models with random weights in layouts unlike the bundled ones, and what diffusers 0.42 and transformers 5 make of them in f32.
 
-usage: make_variants.py MODELS OUT, where MODELS is the repository's models/ (for its tokenizers). Writes OUT/sd15 (as Stable
+usage: make_sd.py MODELS OUT, where MODELS is the repository's models/ (for its tokenizers). Writes OUT/sd15 (as Stable
 Diffusion 1.5: PNDM, epsilon, two layers a block, convolutions as projections), OUT/sd21 (as 2.1: v-prediction, linear projections,
 heads by block, another activation) and OUT/blip (no generation_config.json), each with reference.safetensors."""
 import json, os, shutil, sys

@@ -1,17 +1,17 @@
-//! Tiny models with random weights in layouts unlike the bundled ones (`data/variants`, written and run by
-//! `data/make_variants.py`), against what diffusers 0.42 and transformers 5 make of them in f32.
+//! Tiny models with random weights in layouts unlike the bundled ones (`tests/reference`, written and run by
+//! `make_sd.py`), against what diffusers 0.42 and transformers 5 make of them in f32.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Tensor};
 use darkroom_jobs::{ImageSize, Pipeline, Prompt, TextToImage};
-use darkroom_models::{Blip, Device, LoadOptions, Model, StableDiffusion, weights_bytes};
+use darkroom_models::{Blip, Device, LatentDiffusion, LoadOptions, Model, weights_bytes};
 
 use crate::support::{largest_difference, psnr, task};
 
 fn folder(variant: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/data/variants").join(variant)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(variant)
 }
 
 fn recorded(variant: &str) -> HashMap<String, Tensor> {
@@ -22,8 +22,9 @@ fn recorded(variant: &str) -> HashMap<String, Tensor> {
 #[track_caller]
 fn stable_diffusion_agrees(variant: &str, calls: usize) {
     let options = LoadOptions::default();
-    let model = StableDiffusion::load(&folder(variant), &Device::cpu(), &options).unwrap();
-    let announced = weights_bytes(&folder(variant), Pipeline::TextToImage, &Device::cpu(), &options).unwrap();
+    let model = LatentDiffusion::load(&folder(variant).into(), &Device::cpu(), &options).unwrap();
+    let announced =
+        weights_bytes(&folder(variant).into(), Pipeline::TextToImage, &Device::cpu(), &options).unwrap();
     assert_eq!(model.memory_bytes(), announced);
     let recorded = recorded(variant);
     let task = TextToImage {
@@ -57,7 +58,7 @@ fn a_model_laid_out_as_stable_diffusion_2_1_agrees_with_the_reference() {
 
 #[test]
 fn blip_without_generation_config_agrees_with_the_reference() {
-    let model = Blip::load(&folder("blip"), &Device::cpu(), &LoadOptions::default()).unwrap();
+    let model = Blip::load(&folder("blip").into(), &Device::cpu(), &LoadOptions::default()).unwrap();
     let recorded = recorded("blip");
     let ids = |name: &str| {
         recorded[name].to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()

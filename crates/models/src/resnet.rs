@@ -1,14 +1,14 @@
 //! The residual block and the resizing layers that UNet and VAE share.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{Conv2d, GroupNorm, Linear, Module};
+use candle_nn::{GroupNorm, Module};
 
 use crate::error::Error;
-use crate::layers::{Groups, Kernel, conv2d, linear};
+use crate::layers::{Conv2d, Groups, Kernel, Linear, conv2d, linear};
 use crate::weights::Weights;
 
 /// Two 3 × 3 convolutions around an optional timestep embedding, and a shortcut; diffusers `ResnetBlock2D`.
-pub(super) struct Resnet {
+pub(crate) struct Resnet {
     norm1: GroupNorm,
     conv1: Conv2d,
     time_emb_proj: Option<Linear>,
@@ -19,15 +19,15 @@ pub(super) struct Resnet {
 
 /// Channels of a [`Resnet`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct ResnetShape {
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
+pub(crate) struct ResnetShape {
+    pub(crate) inputs: usize,
+    pub(crate) outputs: usize,
     /// Width of the timestep embedding, where there is one.
-    pub(super) time: Option<usize>,
+    pub(crate) time: Option<usize>,
 }
 
 impl Resnet {
-    pub(super) fn load(shape: ResnetShape, groups: Groups, weights: &Weights<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(shape: ResnetShape, groups: Groups, weights: &Weights<'_>) -> Result<Self, Error> {
         let ResnetShape { inputs, outputs, time } = shape;
         let time_emb_proj =
             time.map(|width| linear(width, outputs, &weights.pp("time_emb_proj"))).transpose()?;
@@ -44,9 +44,9 @@ impl Resnet {
         })
     }
 
-    /// `x`: `(batch, inputs, height, width)`. `time`: `(1, time)`, already through its activation. The result
+    /// `x`: `(batch, inputs, height, width)`. `time`: `(1 or batch, time)`, already through its activation. The result
     /// is `(batch, outputs, height, width)`.
-    pub(super) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> CandleResult<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> CandleResult<Tensor> {
         let mut h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
         if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
             h = h.broadcast_add(&projection.forward(time)?.unsqueeze(2)?.unsqueeze(3)?)?;
@@ -60,15 +60,15 @@ impl Resnet {
 }
 
 /// Nearest-neighbour enlargement and a convolution.
-pub(super) struct Upsample(Conv2d);
+pub(crate) struct Upsample(Conv2d);
 
 impl Upsample {
-    pub(super) fn load(channels: usize, weights: &Weights<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(channels: usize, weights: &Weights<'_>) -> Result<Self, Error> {
         Ok(Self(conv2d(channels, channels, Kernel::SAME, &weights.pp("conv"))?))
     }
 
     /// `(batch, channels, …)` to `(batch, channels, height, width)`.
-    pub(super) fn forward(&self, x: &Tensor, height: usize, width: usize) -> CandleResult<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, height: usize, width: usize) -> CandleResult<Tensor> {
         self.0.forward(&x.upsample_nearest2d(height, width)?)
     }
 }

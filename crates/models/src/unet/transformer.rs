@@ -1,13 +1,14 @@
 //! Attention between positions and to the text; diffusers `Transformer2DModel`.
 
 use candle_core::{D, DType, Result as CandleResult, Tensor};
-use candle_nn::{GroupNorm, LayerNorm, Linear, Module};
+use candle_nn::{GroupNorm, LayerNorm, Module};
 
 use super::config::{BlockConfig, UnetConfig};
 use crate::attention::{Attend, attend, merge_heads, split_heads};
 use crate::error::Error;
 use crate::layers::{
-    Groups, layer_norm, linear, linear_from_conv, linear_no_bias, planes_from_tokens, tokens_from_planes,
+    Groups, Linear, layer_norm, linear, linear_from_conv, linear_no_bias, planes_from_tokens,
+    tokens_from_planes,
 };
 use crate::weights::Weights;
 

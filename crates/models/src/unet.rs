@@ -6,17 +6,18 @@ mod time;
 mod transformer;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{Conv2d, GroupNorm, Module};
+use candle_nn::{GroupNorm, Module};
 
 use self::blocks::{DownBlock, MidBlock, UpBlock};
-pub(super) use self::config::UnetConfig;
+pub(crate) use self::config::UnetConfig;
+pub(crate) use self::time::Added;
 use self::time::TimeEmbedding;
-use super::resnet::ResnetShape;
 use crate::error::Error;
-use crate::layers::{Kernel, conv2d};
+use crate::layers::{Conv2d, Kernel, conv2d};
+use crate::resnet::ResnetShape;
 use crate::weights::Weights;
 
-pub(super) struct Unet {
+pub(crate) struct Unet {
     conv_in: Conv2d,
     time: TimeEmbedding,
     down_blocks: Vec<DownBlock>,
@@ -29,14 +30,14 @@ pub(super) struct Unet {
 }
 
 impl Unet {
-    pub(super) fn load(config: &UnetConfig, weights: &Weights<'_>) -> Result<Self, Error> {
+    pub(crate) fn load(config: &UnetConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let first = config.blocks[0].channels;
         let deepest = config.deepest().channels;
         let time_width = first * 4;
         let out = config.groups.norm(first, &weights.pp("conv_norm_out"))?;
         Ok(Self {
             conv_in: conv2d(config.in_channels, first, Kernel::SAME, &weights.pp("conv_in"))?,
-            time: TimeEmbedding::load(config.sinusoid, time_width, &weights.pp("time_embedding"))?,
+            time: TimeEmbedding::load(config, time_width, weights)?,
             down_blocks: down_blocks(config, time_width, &weights.pp("down_blocks"))?,
             mid_block: MidBlock::load(
                 ResnetShape { inputs: deepest, outputs: deepest, time: Some(time_width) },
@@ -54,9 +55,15 @@ impl Unet {
     /// The model's prediction at one timestep, f32 and of the latents' shape.
     ///
     /// `latents`: f32 `(batch, in_channels, height, width)`, each side at least 1. `text`: hidden states
-    /// `(batch, tokens, cross_attention_dim)` in the model's dtype.
-    pub(super) fn forward(&self, latents: &Tensor, timestep: f32, text: &Tensor) -> Result<Tensor, Error> {
-        let time = self.time.forward(timestep, self.dtype, &self.device)?;
+    /// `(batch, tokens, cross_attention_dim)` in the model's dtype. `added`: for a model that is told more.
+    pub(crate) fn forward(
+        &self,
+        latents: &Tensor,
+        timestep: f32,
+        text: &Tensor,
+        added: Option<&Added>,
+    ) -> Result<Tensor, Error> {
+        let time = self.time.forward(timestep, added, (self.dtype, &self.device))?;
         let mut x = self.conv_in.forward(&latents.to_dtype(self.dtype)?)?;
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {

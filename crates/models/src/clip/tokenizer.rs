@@ -10,7 +10,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use crate::error::{BoxError, Error};
 use crate::folder::Folder;
-use crate::tokens;
+use crate::tokens::{self, Dropped};
 
 const CONFIG: &str = "tokenizer_config.json";
 
@@ -19,12 +19,23 @@ const WORDS: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
 /// Turns a prompt into as many ids as the text encoder has positions.
-pub(super) struct ClipTokenizer {
+pub(crate) struct ClipTokenizer {
     tokenizer: Tokenizer,
     bos: u32,
     eos: u32,
     pad: u32,
     length: usize,
+}
+
+/// A text as a text encoder sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClipIds {
+    /// As many as the text encoder has positions.
+    pub(crate) ids: Vec<u32>,
+    /// Where the first end token is.
+    pub(crate) end: usize,
+    /// What there was no room for.
+    pub(crate) dropped: Option<Dropped>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,7 +66,7 @@ impl SpecialToken {
 
 impl ClipTokenizer {
     /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, of the component's folder.
-    pub(super) fn load(folder: &Folder, positions: usize) -> Result<Self, Error> {
+    pub(crate) fn load(folder: &Folder, positions: usize) -> Result<Self, Error> {
         let config: TokenizerConfig = folder.json_if_present(CONFIG)?.unwrap_or_default();
         let bos = SpecialToken::text_or(&config.bos_token, "<|startoftext|>");
         let eos = SpecialToken::text_or(&config.eos_token, "<|endoftext|>");
@@ -82,21 +93,22 @@ impl ClipTokenizer {
     }
 
     /// The largest id it can make.
-    pub(super) fn largest_id(&self) -> u32 {
+    pub(crate) fn largest_id(&self) -> u32 {
         self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
     }
 
     /// Start, the prompt cut to what fits, end, padding: always the same number of ids.
-    pub(super) fn encode(&self, prompt: &str) -> Result<Vec<u32>, Error> {
-        let encoding = self.tokenizer.encode_fast(prompt, false).map_err(Error::Device)?;
+    pub(crate) fn encode(&self, prompt: &str) -> Result<ClipIds, Error> {
+        let encoding = self.tokenizer.encode(prompt, false).map_err(Error::Device)?;
         let words = encoding.get_ids();
         let kept = words.len().min(self.length - 2);
         let mut ids = Vec::with_capacity(self.length);
         ids.push(self.bos);
         ids.extend_from_slice(&words[..kept]);
         ids.push(self.eos);
+        let end = ids.iter().position(|id| *id == self.eos).unwrap_or(kept + 1);
         ids.resize(self.length, self.pad);
-        Ok(ids)
+        Ok(ClipIds { ids, end, dropped: Dropped::after(kept, prompt, &encoding) })
     }
 }
 

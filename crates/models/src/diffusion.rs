@@ -1,43 +1,40 @@
-//! Text to image with Stable Diffusion 1.x and everything of its architecture (Rombach et al. 2022), from a
-//! folder in the layout of diffusers' `StableDiffusionPipeline`.
+//! Text to image by denoising latents (Rombach et al. 2022), from a folder in the layout of a pipeline of
+//! diffusers.
 
-mod clip;
 mod components;
-mod resnet;
-mod tokenizer;
-mod unet;
-mod vae;
+mod family;
+mod text;
 
-use std::path::Path;
-
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
 
-use self::clip::ClipTextModel;
 pub(crate) use self::components::weights_bytes;
-use self::tokenizer::ClipTokenizer;
-use self::unet::Unet;
-use self::vae::VaeDecoder;
+pub(crate) use self::family::Family;
+use self::text::{Encoded, TextEncoders};
 use crate::device::Device;
 use crate::error::Error;
+use crate::folder::ModelFolder;
 use crate::load::LoadOptions;
 use crate::model::{Model, Output, Progress, Request, Run};
 use crate::request::{check_text_to_image, seed_of};
 use crate::scheduler::{Algorithm, Scheduler, SchedulerConfig};
+use crate::unet::{Added, Unet};
+use crate::vae::VaeDecoder;
 use crate::{noise, pixels};
 
-/// A loaded Stable Diffusion 1.x model.
+/// A loaded text-to-image model.
 ///
 /// Through [`Model`] it serves requests. Its own methods are the stages of that, for those who want to look
 /// at what is between them or bring noise of their own.
-pub struct StableDiffusion {
-    tokenizer: ClipTokenizer,
-    text_encoder: ClipTextModel,
+pub struct LatentDiffusion {
+    text_encoders: TextEncoders,
     unet: Unet,
     vae: VaeDecoder,
     scheduler: SchedulerConfig,
     /// Whether the folder has a safety checker, which is not implemented.
     has_safety_checker: bool,
+    /// Whether an empty negative prompt is no prompt, rather than an empty text.
+    zeros_for_empty_prompt: bool,
     latent_channels: usize,
     /// How many pixels a latent is wide and high.
     scale: u32,
@@ -50,47 +47,81 @@ pub struct StableDiffusion {
 pub struct Conditioning {
     /// Hidden states in the compute dtype: `(2, tokens, width)`, first what to avoid, then what to show; or
     /// `(1, tokens, width)` without guidance.
-    text: Tensor,
+    states: Tensor,
+    added: Option<Added>,
     guidance: Option<f64>,
 }
 
-impl StableDiffusion {
+impl Conditioning {
+    /// The hidden states of the prompts in the compute dtype: `(2, tokens, width)`, first of the negative one,
+    /// or `(1, tokens, width)` without guidance.
+    pub fn states(&self) -> &Tensor {
+        &self.states
+    }
+
+    /// The prompts as one vector each in the compute dtype, `(2 or 1, width)`, of families that use one.
+    pub fn pooled(&self) -> Option<&Tensor> {
+        self.added.as_ref().map(|added| &added.pooled)
+    }
+}
+
+impl LatentDiffusion {
     /// Reads a folder with a `model_index.json`. Weights are copied to the device.
     ///
     /// # Errors
     /// As [`crate::load`].
-    pub fn load(folder: &Path, device: &Device, options: &LoadOptions) -> Result<Self, Error> {
-        components::load(folder, device, options)
+    pub fn load(folder: &ModelFolder, device: &Device, options: &LoadOptions) -> Result<Self, Error> {
+        let family = crate::load::diffusion_family(folder)?;
+        Self::load_as(family, folder, device, options)
     }
 
-    /// The ids the text encoder sees: always as many as it has positions; a longer prompt is cut.
-    ///
-    /// # Errors
-    /// When the tokenizer fails.
-    pub fn tokenize(&self, prompt: &str) -> Result<Vec<u32>, Error> {
-        self.tokenizer.encode(prompt)
+    pub(crate) fn load_as(
+        family: Family,
+        folder: &ModelFolder,
+        device: &Device,
+        options: &LoadOptions,
+    ) -> Result<Self, Error> {
+        components::load(folder, family, device, options)
     }
 
-    /// The text encoder's last hidden states of a prompt, `(1, tokens, width)` in the compute dtype.
+    /// The ids that each text encoder sees of a prompt: always as many as it has positions; a longer text is
+    /// cut.
     ///
     /// # Errors
-    /// When the device fails.
-    pub fn encode(&self, prompt: &str) -> Result<Tensor, Error> {
-        Ok(self.text_encoder.forward(&self.tokenize(prompt)?)?)
+    /// [`Error::InvalidInput`] when the prompt has more parts than there are encoders.
+    pub fn tokenize(&self, prompt: &str) -> Result<Vec<Vec<u32>>, Error> {
+        Ok(self.text_encoders.tokenize(prompt)?.into_iter().map(|ids| ids.ids).collect())
     }
 
     /// Encodes the prompts of `task`. Guidance of at most 1 is none, and leaves the negative prompt unread.
     ///
     /// # Errors
-    /// When the device fails.
+    /// [`Error::InvalidInput`] when a prompt has more parts than there are text encoders, and failures of the
+    /// device.
     pub fn condition(&self, task: &TextToImage) -> Result<Conditioning, Error> {
         let shown = self.encode(task.prompt.as_str())?;
-        if task.guidance_scale <= 1.0 {
-            return Ok(Conditioning { text: shown, guidance: None });
-        }
-        let avoided = self.encode(&task.negative_prompt)?;
-        let text = Tensor::cat(&[&avoided, &shown], 0)?;
-        Ok(Conditioning { text, guidance: Some(task.guidance_scale) })
+        let guidance = (task.guidance_scale > 1.0).then_some(task.guidance_scale);
+        let (states, pooled) = match guidance {
+            None => (shown.states, shown.pooled),
+            Some(_) => {
+                let avoided = match task.negative_prompt.as_str() {
+                    "" if self.zeros_for_empty_prompt => shown.zeros_like()?,
+                    prompt => self.encode(prompt)?,
+                };
+                let pooled = match (&avoided.pooled, &shown.pooled) {
+                    (Some(avoided), Some(shown)) => Some(Tensor::cat(&[avoided, shown], 0)?),
+                    _ => None,
+                };
+                (Tensor::cat(&[&avoided.states, &shown.states], 0)?, pooled)
+            }
+        };
+        let (width, height) = (task.size.width() as f32, task.size.height() as f32);
+        let sizes = [height, width, 0.0, 0.0, height, width];
+        Ok(Conditioning { states, added: pooled.map(|pooled| Added { pooled, sizes }), guidance })
+    }
+
+    fn encode(&self, prompt: &str) -> Result<Encoded, Error> {
+        self.text_encoders.encode(&self.text_encoders.tokenize(prompt)?)
     }
 
     /// The scheduler that a request names, or else the model's own, set up for `steps` steps.
@@ -149,11 +180,12 @@ impl StableDiffusion {
 
     /// The denoiser's output, with guidance, for one picture.
     fn predict(&self, input: &Tensor, timestep: f32, conditioning: &Conditioning) -> Result<Tensor, Error> {
-        let Some(guidance) = conditioning.guidance else {
-            return self.unet.forward(input, timestep, &conditioning.text);
+        let Conditioning { states, added, guidance } = conditioning;
+        let Some(guidance) = *guidance else {
+            return self.unet.forward(input, timestep, states, added.as_ref());
         };
         let twice = Tensor::cat(&[input, input], 0)?;
-        let both = self.unet.forward(&twice, timestep, &conditioning.text)?;
+        let both = self.unet.forward(&twice, timestep, states, added.as_ref())?;
         let (avoided, shown) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
         Ok((&avoided + ((shown - &avoided)? * guidance)?)?)
     }
@@ -209,7 +241,7 @@ impl StableDiffusion {
     }
 }
 
-impl Model for StableDiffusion {
+impl Model for LatentDiffusion {
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
     }
@@ -223,6 +255,3 @@ impl Model for StableDiffusion {
         }
     }
 }
-
-/// Dtype of the VAE, whatever the rest computes in: in f16 it overflows for some pictures.
-const VAE_DTYPE: DType = DType::F32;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::time::Sinusoid;
+use super::time::{SIZE_NUMBERS, Sinusoid};
 use crate::error::Error;
 use crate::folder::{Folder, PerBlock};
 use crate::layers::Groups;
@@ -28,6 +28,9 @@ struct RawConfig {
     freq_shift: Option<f32>,
     use_linear_projection: Option<bool>,
     upcast_attention: Option<bool>,
+    addition_embed_type: Option<String>,
+    addition_time_embed_dim: Option<usize>,
+    projection_class_embeddings_input_dim: Option<usize>,
     // ---
     act_fn: Option<String>,
     mid_block_type: Option<String>,
@@ -37,7 +40,6 @@ struct RawConfig {
     center_input_sample: Option<bool>,
     dual_cross_attention: Option<bool>,
     only_cross_attention: Option<serde_json::Value>,
-    addition_embed_type: Option<String>,
     class_embed_type: Option<String>,
     encoder_hid_dim_type: Option<String>,
     encoder_hid_dim: Option<usize>,
@@ -68,6 +70,16 @@ pub(crate) struct UnetConfig {
     pub(super) sinusoid: Sinusoid,
     pub(super) use_linear_projection: bool,
     pub(super) upcast_attention: bool,
+    pub(super) added: Option<AddedConfig>,
+}
+
+/// What SDXL's denoiser is told besides the timestep (`addition_embed_type: text_time`).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AddedConfig {
+    /// Width of the pooled text.
+    pub(super) pooled: usize,
+    /// How each of the six numbers of size and crop becomes a vector.
+    pub(super) sinusoid: Sinusoid,
 }
 
 /// What a down block and its counterpart look like.
@@ -100,6 +112,11 @@ impl UnetConfig {
         &self.blocks[self.blocks.len() - 1]
     }
 
+    /// Width of the pooled text that the model is told, if it is told one.
+    pub(crate) fn pooled_width(&self) -> Option<usize> {
+        self.added.map(|added| added.pooled)
+    }
+
     /// The blocks as the way up meets them.
     pub(super) fn up_blocks(&self) -> impl Iterator<Item = BlockConfig> {
         self.blocks
@@ -126,7 +143,7 @@ impl RawConfig {
             ("center_input_sample", self.center_input_sample == Some(true)),
             ("dual_cross_attention", self.dual_cross_attention == Some(true)),
             ("only_cross_attention", self.only_cross_attention.as_ref().is_some_and(is_set)),
-            ("addition_embed_type", self.addition_embed_type.is_some()),
+            ("addition_embed_type", not(&self.addition_embed_type, "text_time")),
             ("class_embed_type", self.class_embed_type.is_some()),
             ("encoder_hid_dim_type", self.encoder_hid_dim_type.is_some()),
             ("encoder_hid_dim", self.encoder_hid_dim.is_some()),
@@ -166,21 +183,40 @@ impl RawConfig {
         let PerBlock::All(cross_attention_dim) = self.cross_attention_dim else {
             return Err("cross_attention_dim is a list, and one number is expected".to_owned());
         };
+        let sinusoid = Sinusoid {
+            width: blocks[0].channels,
+            flip_sin_to_cos: self.flip_sin_to_cos.unwrap_or(true),
+            freq_shift: self.freq_shift.unwrap_or(0.0),
+        };
         Ok(UnetConfig {
             in_channels: self.in_channels,
             out_channels: self.out_channels,
             cross_attention_dim,
-            sinusoid: Sinusoid {
-                width: blocks[0].channels,
-                flip_sin_to_cos: self.flip_sin_to_cos.unwrap_or(true),
-                freq_shift: self.freq_shift.unwrap_or(0.0),
-            },
+            added: self.added(sinusoid)?,
+            sinusoid,
             blocks,
             up_attention,
             groups,
             use_linear_projection: self.use_linear_projection.unwrap_or(false),
             upcast_attention: self.upcast_attention.unwrap_or(false),
         })
+    }
+
+    fn added(&self, sinusoid: Sinusoid) -> Result<Option<AddedConfig>, String> {
+        if self.addition_embed_type.is_none() {
+            return Ok(None);
+        }
+        let (Some(width), Some(all)) =
+            (self.addition_time_embed_dim, self.projection_class_embeddings_input_dim)
+        else {
+            let message = "addition_time_embed_dim and projection_class_embeddings_input_dim go with addition_embed_type";
+            return Err(message.to_owned());
+        };
+        let numbers = width.checked_mul(SIZE_NUMBERS).filter(|_| width.is_multiple_of(2));
+        let pooled = numbers.and_then(|numbers| all.checked_sub(numbers)).filter(|pooled| *pooled > 0);
+        let message = "projection_class_embeddings_input_dim has no room for 6 even addition_time_embed_dim";
+        let pooled = pooled.ok_or(message)?;
+        Ok(Some(AddedConfig { pooled, sinusoid: Sinusoid { width, ..sinusoid } }))
     }
 
     fn blocks(&self) -> Result<Vec<BlockConfig>, String> {

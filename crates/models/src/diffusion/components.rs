@@ -1,0 +1,211 @@
+//! From a folder to a [`LatentDiffusion`].
+
+use std::collections::HashMap;
+
+use candle_core::DType;
+use serde_json::Value;
+
+use super::LatentDiffusion;
+use super::family::Family;
+use super::text::{self, TextEncoders};
+use crate::clip::{ClipConfig, ClipTextModel};
+use crate::device::Device;
+use crate::error::Error;
+use crate::folder::{Folder, MODEL_INDEX, ModelFolder};
+use crate::load::LoadOptions;
+use crate::scheduler::SchedulerConfig;
+use crate::unet::{Unet, UnetConfig};
+use crate::vae::{VaeConfig, VaeDecoder};
+use crate::weights::{Checkpoint, Weights};
+
+const SCHEDULER_CONFIG: &str = "scheduler_config.json";
+
+/// Stem of the weights of a component of transformers.
+const TRANSFORMERS_WEIGHTS: &str = "model";
+
+/// Stem of the weights of a component of diffusers.
+const DIFFUSERS_WEIGHTS: &str = "diffusion_pytorch_model";
+
+/// Dtype of the VAE, whatever the rest computes in: in f16 it overflows for some pictures.
+const VAE_DTYPE: DType = DType::F32;
+
+/// Configurations of the components, checked against one another.
+struct Configs {
+    family: Family,
+    clips: Vec<ClipConfig>,
+    unet: UnetConfig,
+    vae: VaeConfig,
+    scheduler: SchedulerConfig,
+    has_safety_checker: bool,
+    zeros_for_empty_prompt: bool,
+}
+
+/// The weights of the components.
+struct Checkpoints {
+    clips: Vec<Checkpoint>,
+    denoiser: Checkpoint,
+    vae: Checkpoint,
+}
+
+/// The components that hold weights.
+struct Parts {
+    clips: Vec<ClipTextModel>,
+    unet: Unet,
+    vae: VaeDecoder,
+}
+
+impl Configs {
+    fn load(folder: &Folder, family: Family) -> Result<Self, Error> {
+        let index: HashMap<String, Value> = folder.json(MODEL_INDEX)?;
+        check_classes(folder, family, &index)?;
+        let configs = Self {
+            family,
+            clips: text::configs(folder, family)?,
+            unet: UnetConfig::load(&folder.component("unet"))?,
+            vae: VaeConfig::load(&folder.component("vae"))?,
+            scheduler: folder.component("scheduler").json(SCHEDULER_CONFIG)?,
+            has_safety_checker: class_of(&index, "safety_checker").is_some(),
+            zeros_for_empty_prompt: index.get("force_zeros_for_empty_prompt") == Some(&Value::Bool(true)),
+        };
+        configs.check(folder)?;
+        Ok(configs)
+    }
+
+    /// Refuses components that do not fit each other.
+    fn check(&self, folder: &Folder) -> Result<(), Error> {
+        let (unet, latents) = (&self.unet, self.vae.latent_channels);
+        if unet.in_channels != latents || unet.out_channels != latents {
+            let message = format!(
+                "the model's UNet takes {} channels and gives {}, and its VAE has {latents}; only plain \
+                 text-to-image models are implemented",
+                unet.in_channels, unet.out_channels
+            );
+            return Err(Error::Unsupported(message));
+        }
+        let width = self.clips.iter().map(|clip| clip.hidden_size).sum::<usize>();
+        if unet.cross_attention_dim != width {
+            let reason = format!(
+                "cross_attention_dim is {}, and the hidden_size of the text encoders is {width}",
+                unet.cross_attention_dim
+            );
+            return Err(folder.component("unet").invalid("config.json", reason));
+        }
+        let pooled = match self.family {
+            Family::StableDiffusion => None,
+            Family::StableDiffusionXl => self.clips.last().map(|clip| clip.projection_dim),
+        };
+        if unet.pooled_width() != pooled {
+            let reason = format!(
+                "the added embedding is for a text of width {:?}, and the text encoder's projection_dim is \
+                 {pooled:?}",
+                unet.pooled_width()
+            );
+            return Err(folder.component("unet").invalid("config.json", reason));
+        }
+        Ok(())
+    }
+}
+
+impl Checkpoints {
+    fn open(folder: &Folder, family: Family, dtype: DType) -> Result<Self, Error> {
+        let open = |component: &str, stem: &str, dtype: DType| {
+            Checkpoint::open(folder.component(component).weights(stem, dtype)?)
+        };
+        let encoders = family.text_encoders().iter();
+        Ok(Self {
+            clips: encoders
+                .map(|encoder| open(encoder.model, TRANSFORMERS_WEIGHTS, dtype))
+                .collect::<Result<_, _>>()?,
+            denoiser: open(family.denoiser().0, DIFFUSERS_WEIGHTS, dtype)?,
+            vae: open("vae", DIFFUSERS_WEIGHTS, VAE_DTYPE)?,
+        })
+    }
+
+    /// The components, of weights that `weights` makes of a checkpoint and a dtype.
+    fn assemble<'a>(
+        &'a self,
+        configs: &Configs,
+        dtype: DType,
+        weights: impl Fn(&'a Checkpoint, DType) -> Weights<'a>,
+    ) -> Result<Parts, Error> {
+        let clips = configs.clips.iter().zip(&self.clips);
+        Ok(Parts {
+            clips: clips
+                .map(|(config, checkpoint)| ClipTextModel::load(config, &weights(checkpoint, dtype)))
+                .collect::<Result<_, _>>()?,
+            unet: Unet::load(&configs.unet, &weights(&self.denoiser, dtype))?,
+            vae: VaeDecoder::load(&configs.vae, &weights(&self.vae, VAE_DTYPE))?,
+        })
+    }
+
+    /// Compares names and shapes with the configurations, without allocating anything, and returns how many
+    /// bytes the weights will take.
+    fn check(&self, configs: &Configs, dtype: DType) -> Result<u64, Error> {
+        self.assemble(configs, dtype, Checkpoint::check)?;
+        self.clips.iter().for_each(|checkpoint| checkpoint.warn_unread(|_| true));
+        self.denoiser.warn_unread(|_| true);
+        self.vae.warn_unread(VaeConfig::is_decoder);
+        Ok(self.clips.iter().chain([&self.denoiser, &self.vae]).map(Checkpoint::take_bytes).sum())
+    }
+}
+
+/// Reads a folder of `family`. Names, shapes and dtypes of all tensors are checked before the first is copied
+/// to the device.
+pub(super) fn load(
+    model: &ModelFolder,
+    family: Family,
+    device: &Device,
+    options: &LoadOptions,
+) -> Result<LatentDiffusion, Error> {
+    let folder = Folder::new(model);
+    let dtype = device.compute_dtype(options.dtype)?;
+    let configs = Configs::load(&folder, family)?;
+    let tokenizers = text::tokenizers(&folder, family, &configs.clips)?;
+    let checkpoints = Checkpoints::open(&folder, family, dtype)?;
+    let memory_bytes = checkpoints.check(&configs, dtype)?;
+    let parts =
+        checkpoints.assemble(&configs, dtype, |checkpoint, dtype| checkpoint.root(device.candle(), dtype))?;
+    Ok(LatentDiffusion {
+        text_encoders: TextEncoders { family, tokenizers, clips: parts.clips },
+        unet: parts.unet,
+        vae: parts.vae,
+        scheduler: configs.scheduler,
+        has_safety_checker: configs.has_safety_checker,
+        zeros_for_empty_prompt: configs.zeros_for_empty_prompt,
+        latent_channels: configs.vae.latent_channels,
+        scale: configs.vae.scale(),
+        device: device.clone(),
+        memory_bytes,
+    })
+}
+
+/// Bytes that the tensors of the folder will take on the device, after the checks of [`load`].
+pub(crate) fn weights_bytes(model: &ModelFolder, family: Family, dtype: DType) -> Result<u64, Error> {
+    let folder = Folder::new(model);
+    let configs = Configs::load(&folder, family)?;
+    Checkpoints::open(&folder, family, dtype)?.check(&configs, dtype)
+}
+
+fn check_classes(folder: &Folder, family: Family, index: &HashMap<String, Value>) -> Result<(), Error> {
+    let mut wanted = vec![family.denoiser(), ("vae", &["AutoencoderKL"][..])];
+    for encoder in family.text_encoders() {
+        wanted.push((encoder.model, encoder.classes));
+        wanted.push((encoder.tokenizer, encoder.tokenizer_classes));
+    }
+    for (component, classes) in wanted {
+        match class_of(index, component) {
+            None => return Err(folder.invalid(MODEL_INDEX, format!("there is no {component}"))),
+            Some(class) if classes.contains(&class) => {}
+            Some(class) => {
+                let message = format!("the model's {component} is a {class}, which is not implemented");
+                return Err(Error::Unsupported(message));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The class of a component, which the index writes as `[library, class]`, or as nulls where there is none.
+fn class_of<'a>(index: &'a HashMap<String, Value>, component: &str) -> Option<&'a str> {
+    index.get(component)?.get(1)?.as_str()
+}
