@@ -178,8 +178,17 @@ impl LatentDiffusion {
         Ok(latents)
     }
 
-    /// The denoiser's output, with guidance, for one picture.
-    fn predict(&self, input: &Tensor, timestep: f32, conditioning: &Conditioning) -> Result<Tensor, Error> {
+    /// The denoiser's output at one timestep, with guidance, for one picture: `input` and the result are f32
+    /// `(1, latent_channels, height, width)`.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn predict(
+        &self,
+        input: &Tensor,
+        timestep: f32,
+        conditioning: &Conditioning,
+    ) -> Result<Tensor, Error> {
         let Conditioning { states, added, guidance } = conditioning;
         let Some(guidance) = *guidance else {
             return self.unet.forward(input, timestep, states, added.as_ref());

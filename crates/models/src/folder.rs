@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use candle_core::DType;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::Error;
 
@@ -22,11 +23,14 @@ pub struct ModelFolder {
     /// By the component's name (`vae`, `unet`, …) a safetensors file of weights for the component's own
     /// configuration, a folder with both, or the folder of a model that has such a component.
     pub components: BTreeMap<String, PathBuf>,
+    /// Fields that take the place of those in `scheduler_config.json`: few-step weights for the U-Net of a model
+    /// need another spacing of the timesteps than the model's own.
+    pub scheduler: Map<String, Value>,
 }
 
 impl<P: Into<PathBuf>> From<P> for ModelFolder {
     fn from(path: P) -> Self {
-        Self { path: path.into(), components: BTreeMap::new() }
+        Self { path: path.into(), components: BTreeMap::new(), scheduler: Map::new() }
     }
 }
 

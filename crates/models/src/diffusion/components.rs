@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use candle_core::DType;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::LatentDiffusion;
 use super::family::Family;
@@ -55,7 +55,8 @@ struct Parts {
 }
 
 impl Configs {
-    fn load(folder: &Folder, family: Family) -> Result<Self, Error> {
+    fn load(model: &ModelFolder, family: Family) -> Result<Self, Error> {
+        let folder = &Folder::new(model);
         let index: HashMap<String, Value> = folder.json(MODEL_INDEX)?;
         check_classes(folder, family, &index)?;
         let configs = Self {
@@ -63,7 +64,7 @@ impl Configs {
             clips: text::configs(folder, family)?,
             unet: UnetConfig::load(&folder.component("unet"))?,
             vae: VaeConfig::load(&folder.component("vae"))?,
-            scheduler: folder.component("scheduler").json(SCHEDULER_CONFIG)?,
+            scheduler: scheduler_config(folder, model)?,
             has_safety_checker: class_of(&index, "safety_checker").is_some(),
             zeros_for_empty_prompt: index.get("force_zeros_for_empty_prompt") == Some(&Value::Bool(true)),
         };
@@ -159,7 +160,7 @@ pub(super) fn load(
 ) -> Result<LatentDiffusion, Error> {
     let folder = Folder::new(model);
     let dtype = device.compute_dtype(options.dtype)?;
-    let configs = Configs::load(&folder, family)?;
+    let configs = Configs::load(model, family)?;
     let tokenizers = text::tokenizers(&folder, family, &configs.clips)?;
     let checkpoints = Checkpoints::open(&folder, family, dtype)?;
     let memory_bytes = checkpoints.check(&configs, dtype)?;
@@ -181,9 +182,16 @@ pub(super) fn load(
 
 /// Bytes that the tensors of the folder will take on the device, after the checks of [`load`].
 pub(crate) fn weights_bytes(model: &ModelFolder, family: Family, dtype: DType) -> Result<u64, Error> {
+    let configs = Configs::load(model, family)?;
     let folder = Folder::new(model);
-    let configs = Configs::load(&folder, family)?;
     Checkpoints::open(&folder, family, dtype)?.check(&configs, dtype)
+}
+
+fn scheduler_config(folder: &Folder, model: &ModelFolder) -> Result<SchedulerConfig, Error> {
+    let folder = folder.component("scheduler");
+    let mut fields: Map<String, Value> = folder.json(SCHEDULER_CONFIG)?;
+    fields.extend(model.scheduler.clone());
+    serde_json::from_value(fields.into()).map_err(|error| folder.invalid(SCHEDULER_CONFIG, error.to_string()))
 }
 
 fn check_classes(folder: &Folder, family: Family, index: &HashMap<String, Value>) -> Result<(), Error> {

@@ -1,32 +1,21 @@
 //! Tiny models with random weights in layouts unlike the bundled ones (`tests/reference`, written and run by
 //! `make_sd.py`), against what diffusers 0.42 and transformers 5 make of them in f32.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-
-use candle_core::{DType, Tensor};
+use candle_core::DType;
 use darkroom_jobs::{ImageSize, Pipeline, Prompt, TextToImage};
 use darkroom_models::{Blip, Device, LatentDiffusion, LoadOptions, Model, weights_bytes};
 
-use crate::support::{largest_difference, psnr, task};
-
-fn folder(variant: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(variant)
-}
-
-fn recorded(variant: &str) -> HashMap<String, Tensor> {
-    candle_core::safetensors::load(folder(variant).join("reference.safetensors"), &candle_core::Device::Cpu)
-        .unwrap()
-}
+use crate::support::{largest_difference, psnr, reference, reference_folder, task};
 
 #[track_caller]
 fn stable_diffusion_agrees(variant: &str, calls: usize) {
     let options = LoadOptions::default();
-    let model = LatentDiffusion::load(&folder(variant).into(), &Device::cpu(), &options).unwrap();
+    let model = LatentDiffusion::load(&reference_folder(variant).into(), &Device::cpu(), &options).unwrap();
     let announced =
-        weights_bytes(&folder(variant).into(), Pipeline::TextToImage, &Device::cpu(), &options).unwrap();
+        weights_bytes(&reference_folder(variant).into(), Pipeline::TextToImage, &Device::cpu(), &options)
+            .unwrap();
     assert_eq!(model.memory_bytes(), announced);
-    let recorded = recorded(variant);
+    let recorded = reference(variant);
     let task = TextToImage {
         prompt: Prompt::new("a large red circle").unwrap(),
         negative_prompt: "a blue star".to_owned(),
@@ -58,8 +47,9 @@ fn a_model_laid_out_as_stable_diffusion_2_1_agrees_with_the_reference() {
 
 #[test]
 fn blip_without_generation_config_agrees_with_the_reference() {
-    let model = Blip::load(&folder("blip").into(), &Device::cpu(), &LoadOptions::default()).unwrap();
-    let recorded = recorded("blip");
+    let model =
+        Blip::load(&reference_folder("blip").into(), &Device::cpu(), &LoadOptions::default()).unwrap();
+    let recorded = reference("blip");
     let ids = |name: &str| {
         recorded[name].to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1::<u32>().unwrap()
     };

@@ -305,7 +305,7 @@ fn components_can_come_from_elsewhere() {
     // A folder of the component's own, and a whole model that has such a component.
     for elsewhere in [models().join("shapes-sd/vae"), models().join("shapes-sd")] {
         let components = [("vae".to_owned(), elsewhere)].into();
-        assert!(draw(&ModelFolder { path: without.path().to_owned(), components }).unwrap() == bundled);
+        assert!(draw(&ModelFolder { components, ..without.path().into() }).unwrap() == bundled);
     }
     // A file of weights for the component's own configuration.
     let other = copy_of("shapes-sd");
@@ -314,10 +314,10 @@ fn components_can_come_from_elsewhere() {
         *bias = bias.affine(1.0, 0.5).unwrap();
     });
     let components = [("unet".to_owned(), other.path().join(UNET))].into();
-    let drawn = draw(&ModelFolder { path: models().join("shapes-sd"), components }).unwrap();
+    let drawn = draw(&ModelFolder { components, ..models().join("shapes-sd").into() }).unwrap();
     assert!(drawn == draw(&other.path().into()).unwrap() && drawn != bundled);
     let components = [("vae".to_owned(), without.path().join("absent"))].into();
-    let error = draw(&ModelFolder { path: models().join("shapes-sd"), components }).unwrap_err();
+    let error = draw(&ModelFolder { components, ..models().join("shapes-sd").into() }).unwrap_err();
     assert!(error.to_string().contains("absent/config.json: expected a file, found none"), "{error}");
 }
 

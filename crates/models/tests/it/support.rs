@@ -38,6 +38,17 @@ pub(crate) fn recorded_image(name: &str) -> RgbImage {
     image::open(models().join("reference").join(name)).unwrap().into_rgb8()
 }
 
+/// A tiny repository with recorded outputs, in `tests/reference`.
+pub(crate) fn reference_folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
+}
+
+/// What the reference makes of such a repository.
+pub(crate) fn reference(name: &str) -> HashMap<String, Tensor> {
+    let file = reference_folder(name).join("reference.safetensors");
+    candle_core::safetensors::load(file, &CandleDevice::Cpu).unwrap()
+}
+
 /// One small picture without guidance.
 pub(crate) fn task(prompt: &str) -> TextToImage {
     TextToImage {

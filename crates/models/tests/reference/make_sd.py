@@ -73,7 +73,8 @@ def blip():
     print("blip", ids.tolist(), prefixed.tolist())
 
 
-betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
-stable_diffusion("sd15", dict(attention_head_dim=8), "quick_gelu", PNDMScheduler(skip_prk_steps=True, **betas), 15)
-stable_diffusion("sd21", dict(attention_head_dim=(2, 4, 8, 8), use_linear_projection=True, upcast_attention=True), "gelu", DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **betas), 21)
-blip()
+if __name__ == "__main__":
+    betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
+    stable_diffusion("sd15", dict(attention_head_dim=8), "quick_gelu", PNDMScheduler(skip_prk_steps=True, **betas), 15)
+    stable_diffusion("sd21", dict(attention_head_dim=(2, 4, 8, 8), use_linear_projection=True, upcast_attention=True), "gelu", DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **betas), 21)
+    blip()
