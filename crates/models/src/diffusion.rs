@@ -200,12 +200,20 @@ impl LatentDiffusion {
     }
 
     /// Latents `(1, latent_channels, height, width)` to a picture `(1, 3, height · scale, width · scale)` in
-    /// about [-1, 1], both f32.
+    /// about [-1, 1], both f32. Pictures of more than 1.5 Mi pixels are decoded in tiles.
     ///
     /// # Errors
     /// When the device fails.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor, Error> {
         Ok(self.vae.forward(latents)?)
+    }
+
+    /// As [`Self::decode`], in tiles whatever the size: less memory, and almost the same picture.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn decode_tiled(&self, latents: &Tensor) -> Result<Tensor, Error> {
+        Ok(self.vae.forward_tiled(latents)?)
     }
 
     /// Refuses before the first step what this model cannot do.

@@ -62,3 +62,4 @@ pub use folder::ModelFolder;
 pub use load::{LoadOptions, load, weights_bytes};
 pub use model::{Model, Output, Progress, Request, Run};
 pub use scheduler::{Algorithm, Scheduler, SchedulerConfig};
+pub use vae::VaeEncoder;

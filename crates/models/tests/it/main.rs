@@ -15,3 +15,4 @@ mod sdxl;
 mod stable_diffusion;
 mod support;
 mod text_to_image;
+mod vae;

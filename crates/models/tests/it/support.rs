@@ -45,8 +45,12 @@ pub(crate) fn reference_folder(name: &str) -> PathBuf {
 
 /// What the reference makes of such a repository.
 pub(crate) fn reference(name: &str) -> HashMap<String, Tensor> {
-    let file = reference_folder(name).join("reference.safetensors");
-    candle_core::safetensors::load(file, &CandleDevice::Cpu).unwrap()
+    reference_file(&format!("{name}/reference.safetensors"))
+}
+
+/// A file of tensors in `tests/reference`.
+pub(crate) fn reference_file(name: &str) -> HashMap<String, Tensor> {
+    candle_core::safetensors::load(reference_folder(name), &CandleDevice::Cpu).unwrap()
 }
 
 /// One small picture without guidance.
