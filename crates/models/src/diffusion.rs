@@ -2,6 +2,7 @@
 //! diffusers.
 
 mod components;
+mod embeddings;
 mod family;
 mod text;
 
@@ -9,6 +10,7 @@ use candle_core::Tensor;
 use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
 
 pub(crate) use self::components::weights_bytes;
+use self::embeddings::{Embeddings, Key};
 pub(crate) use self::family::Family;
 use self::text::{Encoded, TextEncoders};
 use crate::device::Device;
@@ -28,6 +30,7 @@ use crate::{noise, pixels};
 /// at what is between them or bring noise of their own.
 pub struct LatentDiffusion {
     text_encoders: TextEncoders,
+    embeddings: Embeddings,
     unet: Unet,
     vae: VaeDecoder,
     scheduler: SchedulerConfig,
@@ -121,7 +124,8 @@ impl LatentDiffusion {
     }
 
     fn encode(&self, prompt: &str) -> Result<Encoded, Error> {
-        self.text_encoders.encode(&self.text_encoders.tokenize(prompt)?)
+        let ids = self.text_encoders.tokenize(prompt)?;
+        self.embeddings.get_or(Key { prompt: prompt.to_owned() }, || self.text_encoders.encode(&ids))
     }
 
     /// The scheduler that a request names, or else the model's own, set up for `steps` steps.

@@ -6,6 +6,7 @@ use candle_core::DType;
 use serde_json::{Map, Value};
 
 use super::LatentDiffusion;
+use super::embeddings::Embeddings;
 use super::family::Family;
 use super::text::{self, TextEncoders};
 use crate::clip::{ClipConfig, ClipTextModel};
@@ -168,6 +169,7 @@ pub(super) fn load(
         checkpoints.assemble(&configs, dtype, |checkpoint, dtype| checkpoint.root(device.candle(), dtype))?;
     Ok(LatentDiffusion {
         text_encoders: TextEncoders { family, tokenizers, clips: parts.clips },
+        embeddings: Embeddings::default(),
         unet: parts.unet,
         vae: parts.vae,
         scheduler: configs.scheduler,
