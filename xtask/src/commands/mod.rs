@@ -5,6 +5,7 @@ mod demo;
 mod down;
 mod env;
 mod logs;
+mod parity;
 mod sqlx;
 mod stack;
 mod status;
@@ -45,6 +46,8 @@ enum Command {
     Test(test::Arguments),
     /// Does what `test` does, with plain output
     Ci,
+    /// Compares the models with the reference and writes the differences into docs/models.md
+    Parity,
     /// Keeps the committed query data of crates/store in step with its queries
     #[command(subcommand)]
     Sqlx(sqlx::Command),
@@ -72,6 +75,7 @@ pub(crate) fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         Command::Demo(arguments) => demo::run(&arguments, interrupt),
         Command::Test(arguments) => test::run(&arguments, test::Output::Lively, interrupt),
         Command::Ci => test::run(&test::Arguments::default(), test::Output::Plain, interrupt),
+        Command::Parity => parity::run(interrupt),
         Command::Sqlx(command) => sqlx::run(command, interrupt),
         Command::Stack(command) => stack::run(command, interrupt),
         Command::Supervise { dir, owner } => supervisor::run(&dir, owner, interrupt),
