@@ -36,7 +36,8 @@ pub struct TextToImageRequest {
     /// How many pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<u32>,
-    /// Scheduler to use instead of the model's own.
+    /// Scheduler to use instead of the model's own: `ddim`, `pndm`, `euler`, `euler_ancestral`, `dpmpp_2m`,
+    /// `dpmpp_2m_karras`, `lcm`, `unipc` or `flow_match_euler`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
     /// Whether pictures go through the safety checker.

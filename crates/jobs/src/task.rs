@@ -269,21 +269,54 @@ pub enum PromptError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SchedulerKind {
-    /// DDIM, deterministic (eta 0).
+    /// DDIM (Song et al. 2020), deterministic (eta 0).
     Ddim,
-    /// Euler.
+    /// PNDM (Liu et al. 2022), also known as PLMS.
+    Pndm,
+    /// Euler (Karras et al. 2022, algorithm 2 without churn).
     Euler,
+    /// Euler with fresh noise after each step.
+    EulerAncestral,
+    /// DPM-Solver++ (Lu et al. 2022), multistep, of second order unless the model says otherwise.
+    #[serde(rename = "dpmpp_2m")]
+    Dpmpp2m,
+    /// The same at the noise levels of Karras et al. 2022.
+    #[serde(rename = "dpmpp_2m_karras")]
+    Dpmpp2mKarras,
+    /// Latent consistency (Luo et al. 2023), for models or LoRAs distilled for it.
+    Lcm,
+    /// UniPC (Zhao et al. 2023).
+    Unipc,
+    /// Euler for flow-matching models (Esser et al. 2024).
+    FlowMatchEuler,
 }
 
 impl SchedulerKind {
     /// Every scheduler.
-    pub const ALL: [Self; 2] = [Self::Ddim, Self::Euler];
+    pub const ALL: [Self; 9] = [
+        Self::Ddim,
+        Self::Pndm,
+        Self::Euler,
+        Self::EulerAncestral,
+        Self::Dpmpp2m,
+        Self::Dpmpp2mKarras,
+        Self::Lcm,
+        Self::Unipc,
+        Self::FlowMatchEuler,
+    ];
 
     /// The name used in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ddim => "ddim",
+            Self::Pndm => "pndm",
             Self::Euler => "euler",
+            Self::EulerAncestral => "euler_ancestral",
+            Self::Dpmpp2m => "dpmpp_2m",
+            Self::Dpmpp2mKarras => "dpmpp_2m_karras",
+            Self::Lcm => "lcm",
+            Self::Unipc => "unipc",
+            Self::FlowMatchEuler => "flow_match_euler",
         }
     }
 }
@@ -295,7 +328,7 @@ impl std::str::FromStr for SchedulerKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| UnknownWord {
             what: "scheduler",
             word: word.to_owned(),
-            allowed: "ddim, euler",
+            allowed: "ddim, pndm, euler, euler_ancestral, dpmpp_2m, dpmpp_2m_karras, lcm, unipc, flow_match_euler",
         })
     }
 }

@@ -19,7 +19,7 @@ use crate::folder::ModelFolder;
 use crate::load::LoadOptions;
 use crate::model::{Model, Output, Progress, Request, Run};
 use crate::request::{check_text_to_image, seed_of};
-use crate::scheduler::{Algorithm, Scheduler, SchedulerConfig};
+use crate::scheduler::{Scheduler, SchedulerConfig, Walk};
 use crate::unet::{Added, Unet};
 use crate::vae::VaeDecoder;
 use crate::{noise, pixels};
@@ -66,6 +66,14 @@ impl Conditioning {
     pub fn pooled(&self) -> Option<&Tensor> {
         self.added.as_ref().map(|added| &added.pooled)
     }
+}
+
+/// The noise of one picture, f32 `(1, latent_channels, height, width)` each.
+pub struct Noise<'a> {
+    /// What it is made from.
+    pub start: &'a Tensor,
+    /// What a stochastic scheduler adds after a step, from 0; asked for only where it does.
+    pub of_step: &'a dyn Fn(usize) -> Result<Tensor, Error>,
 }
 
 impl LatentDiffusion {
@@ -134,11 +142,9 @@ impl LatentDiffusion {
     /// [`Error::Unsupported`] when the model's own is not implemented and none is named, and as
     /// [`Scheduler::new`].
     pub fn scheduler(&self, named: Option<SchedulerKind>, steps: u32) -> Result<Scheduler, Error> {
-        let algorithm = match named {
-            Some(kind) => Algorithm::from(kind),
-            None => self.scheduler.algorithm()?,
-        };
-        Scheduler::new(&self.scheduler, algorithm, steps as usize)
+        let algorithm = named.map_or_else(|| self.scheduler.algorithm(), Ok)?;
+        // A UNet knows no tokens.
+        Scheduler::new(&self.scheduler, algorithm, &Walk { steps: steps as usize, image_tokens: 0 })
     }
 
     /// The initial noise of a picture: f32 `(1, latent_channels, height / scale, width / scale)`, standard
@@ -147,10 +153,21 @@ impl LatentDiffusion {
     /// # Errors
     /// When the device fails.
     pub fn noise(&self, seed: u64, size: ImageSize) -> Result<Tensor, Error> {
+        self.drawn(size, |count| noise::normal(seed, count))
+    }
+
+    /// The fresh noise of step `step` (from 0) for stochastic schedulers, as [`Self::noise`].
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn step_noise(&self, seed: u64, step: usize, size: ImageSize) -> Result<Tensor, Error> {
+        self.drawn(size, |count| noise::normal_of_step(seed, step, count))
+    }
+
+    fn drawn(&self, size: ImageSize, draw: impl Fn(usize) -> Vec<f32>) -> Result<Tensor, Error> {
         let (width, height) = ((size.width() / self.scale) as usize, (size.height() / self.scale) as usize);
         let shape = (1, self.latent_channels, height, width);
-        let values = noise::normal(seed, self.latent_channels * height * width);
-        Ok(Tensor::from_vec(values, shape, self.device.candle())?)
+        Ok(Tensor::from_vec(draw(self.latent_channels * height * width), shape, self.device.candle())?)
     }
 
     /// Turns noise into latents, both f32 `(1, latent_channels, height, width)`.
@@ -159,20 +176,21 @@ impl LatentDiffusion {
     /// the walk.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] as soon as the latents are not, what `on_step` returns, and failures of the device.
+    /// [`Error::NotFinite`] as soon as the latents are not, what the callbacks return, and failures of the device.
     pub fn denoise(
         &self,
-        noise: &Tensor,
+        noise: &Noise<'_>,
         conditioning: &Conditioning,
         mut scheduler: Scheduler,
         on_step: &mut dyn FnMut(usize, &Tensor) -> Result<(), Error>,
     ) -> Result<Tensor, Error> {
-        let mut latents = noise.affine(scheduler.init_noise_sigma(), 0.0)?;
+        let mut latents = noise.start.affine(scheduler.init_noise_sigma(), 0.0)?;
         for index in 0..scheduler.timesteps().len() {
             let timestep = scheduler.timesteps()[index];
             let input = scheduler.scale_model_input(index, &latents)?;
             let prediction = self.predict(&input, timestep, conditioning)?;
-            latents = scheduler.step(index, &prediction, &latents)?;
+            let fresh = if scheduler.needs_noise(index) { Some((noise.of_step)(index)?) } else { None };
+            latents = scheduler.step(index, &prediction, &latents, fresh.as_ref())?;
             if !pixels::is_finite(&latents)? {
                 let message = format!("the latents are not finite after step {}", index + 1);
                 return Err(Error::NotFinite(message));
@@ -247,7 +265,9 @@ impl LatentDiffusion {
         for index in (0..task.images).filter(|index| !done.contains(index)) {
             run.check_canceled()?;
             let seed = seed_of(task, index)?;
-            let noise = self.noise(seed, task.size)?;
+            let start = self.noise(seed, task.size)?;
+            let of_step = |step| self.step_noise(seed, step, task.size);
+            let noise = Noise { start: &start, of_step: &of_step };
             let steps = scheduler.timesteps().len() as u32;
             let mut on_step = |step: usize, _: &Tensor| {
                 let progress = Progress { image: index, images: task.images, step: step as u32, steps };

@@ -96,7 +96,7 @@ impl Folder {
                 });
             }
         };
-        serde_json::from_slice(&bytes).map(Some).map_err(|error| Error::InvalidConfig {
+        serde_json::from_slice(&without_infinities(bytes)).map(Some).map_err(|error| Error::InvalidConfig {
             file,
             reason: error.to_string(),
             source: Some(Box::new(error)),
@@ -160,6 +160,27 @@ impl Folder {
     }
 }
 
+/// Python writes numbers into JSON that JSON does not have (`"lambda_min_clipped": -Infinity` is usual): here
+/// they are null, which is the field's absence.
+fn without_infinities(mut bytes: Vec<u8>) -> Vec<u8> {
+    for word in ["-Infinity", "Infinity", "NaN"] {
+        let mut in_string = false;
+        let mut at = 0;
+        while at < bytes.len() {
+            match bytes[at] {
+                b'\\' if in_string => at += 1,
+                b'"' => in_string = !in_string,
+                _ if !in_string && bytes[at..].starts_with(word.as_bytes()) => {
+                    bytes.splice(at..at + word.len(), *b"null");
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+    }
+    bytes
+}
+
 /// An integer or one integer per block, as diffusers writes many fields.
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(untagged)]
@@ -177,5 +198,17 @@ impl PerBlock {
             Self::All(value) => Some(vec![*value; blocks]),
             Self::Each(values) => (values.len() == blocks).then(|| values.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_infinities;
+
+    #[test]
+    fn numbers_of_python_alone_are_absent_fields() {
+        let python = r#"{"a": -Infinity, "b": Infinity, "c": [NaN], "NaN \" NaN": "-Infinity"}"#;
+        let json = r#"{"a": null, "b": null, "c": [null], "NaN \" NaN": "-Infinity"}"#;
+        assert_eq!(without_infinities(python.into()), json.as_bytes());
     }
 }

@@ -55,11 +55,11 @@ mod weights;
 
 pub use blip::Blip;
 pub use device::{DType, Device};
-pub use diffusion::{Conditioning, LatentDiffusion};
+pub use diffusion::{Conditioning, LatentDiffusion, Noise};
 pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};
 pub use folder::ModelFolder;
 pub use load::{LoadOptions, load, weights_bytes};
 pub use model::{Model, Output, Progress, Request, Run};
-pub use scheduler::{Algorithm, Scheduler, SchedulerConfig};
+pub use scheduler::{Algorithm, Scheduler, SchedulerConfig, Walk};
 pub use vae::VaeEncoder;

@@ -1,17 +1,33 @@
-//! Initial noise: the same values on every machine.
+//! Noise: the same values on every machine.
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-/// `count` independent values of a standard normal distribution, wholly decided by `seed`.
+/// `count` independent values of a standard normal distribution, wholly decided by `seed`: a picture's noise
+/// at the start.
 ///
 /// Each seed has a stream of its own (the seed is the cipher's key), so a picture does not depend on the
 /// pictures around it. The arithmetic is IEEE basic operations and `libm`, which round the same everywhere,
 /// unlike the functions of the platform.
 pub(crate) fn normal(seed: u64, count: usize) -> Vec<f32> {
+    drawn(generator(seed), count)
+}
+
+/// As [`normal`], for the fresh noise of step `step` (from 0): another stream of the same key.
+pub(crate) fn normal_of_step(seed: u64, step: usize, count: usize) -> Vec<f32> {
+    let mut random = generator(seed);
+    // Stream 0 is the start's.
+    random.set_stream(step as u64 + 1);
+    drawn(random, count)
+}
+
+fn generator(seed: u64) -> ChaCha20Rng {
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut random = ChaCha20Rng::from_seed(key);
+    ChaCha20Rng::from_seed(key)
+}
+
+fn drawn(mut random: ChaCha20Rng, count: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(count + 1);
     while values.len() < count {
         // Box and Muller: 1 - u is in (0, 1], so the logarithm is finite.
@@ -57,6 +73,16 @@ mod tests {
         let (a, b) = (normal(1, 10_000), normal(2, 10_000));
         let correlation = a.iter().zip(&b).map(|(a, b)| f64::from(a * b)).sum::<f64>() / 1e4;
         assert!(correlation.abs() < 0.05, "correlation {correlation}");
+    }
+
+    #[test]
+    fn noise_of_each_step_is_unrelated() {
+        let draws = [normal(1, 10_000), normal_of_step(1, 0, 10_000), normal_of_step(1, 1, 10_000)];
+        for (a, b) in [(0, 1), (0, 2), (1, 2)] {
+            let correlation =
+                draws[a].iter().zip(&draws[b]).map(|(a, b)| f64::from(a * b)).sum::<f64>() / 1e4;
+            assert!(correlation.abs() < 0.05, "correlation {correlation}");
+        }
     }
 
     #[test]

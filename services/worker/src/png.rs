@@ -1,6 +1,6 @@
 //! Pictures as PNG, with what made them written inside.
 
-use darkroom_jobs::TextToImage;
+use darkroom_jobs::{SchedulerKind, TextToImage};
 use image::RgbImage;
 use png::{BitDepth, ColorType, Compression, Encoder, EncodingError};
 
@@ -33,7 +33,7 @@ pub(crate) fn parameters(task: &TextToImage, seed: u64, model: &str) -> String {
         text.push_str("\nNegative prompt: ");
         text.push_str(&task.negative_prompt);
     }
-    let sampler = task.scheduler.map(|kind| format!("Sampler: {}, ", kind.as_str())).unwrap_or_default();
+    let sampler = task.scheduler.map(|kind| format!("Sampler: {}, ", sampler(kind))).unwrap_or_default();
     let (steps, guidance, size) = (task.steps, task.guidance_scale, task.size);
     let (width, height) = (size.width(), size.height());
     text.push_str(&format!(
@@ -42,11 +42,25 @@ pub(crate) fn parameters(task: &TextToImage, seed: u64, model: &str) -> String {
     text
 }
 
+/// The name under which the web UI knows a scheduler.
+fn sampler(scheduler: SchedulerKind) -> &'static str {
+    match scheduler {
+        SchedulerKind::Ddim => "DDIM",
+        SchedulerKind::Pndm => "PLMS",
+        SchedulerKind::Euler | SchedulerKind::FlowMatchEuler => "Euler",
+        SchedulerKind::EulerAncestral => "Euler a",
+        SchedulerKind::Dpmpp2m => "DPM++ 2M",
+        SchedulerKind::Dpmpp2mKarras => "DPM++ 2M Karras",
+        SchedulerKind::Lcm => "LCM",
+        SchedulerKind::Unipc => "UniPC",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Cursor;
 
-    use darkroom_jobs::{ImageSize, Prompt, SchedulerKind};
+    use darkroom_jobs::{ImageSize, Prompt};
     use image::Rgb;
 
     use super::*;
@@ -79,7 +93,7 @@ mod tests {
         assert_eq!(
             parameters(&task("a red circle"), 8, "a/b"),
             "a red circle\nNegative prompt: blurry\n\
-             Steps: 20, Sampler: euler, CFG scale: 7.5, Seed: 8, Size: 64x32, Model: a/b"
+             Steps: 20, Sampler: Euler, CFG scale: 7.5, Seed: 8, Size: 64x32, Model: a/b"
         );
         let plain = TextToImage { negative_prompt: String::new(), scheduler: None, ..task("x") };
         assert_eq!(

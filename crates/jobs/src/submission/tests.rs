@@ -77,7 +77,7 @@ fn every_mistake_is_reported_at_once() {
       "/input/guidance_scale [type] expected a number from 0 to 100",
       "/input/images [range] expected an integer from 1 to 4",
       "/input/seed [range] expected an integer from 0 to 9007199254740991",
-      "/input/scheduler [choice] expected one of ddim, euler",
+      "/input/scheduler [choice] expected one of ddim, pndm, euler, euler_ancestral, dpmpp_2m, dpmpp_2m_karras, lcm, unipc, flow_match_euler",
       "/input/safety_check [type] expected true or false",
       "/input/a~1b [unknown] unknown field: expected one of prompt, negative_prompt, width, height, steps, guidance_scale, images, seed, scheduler, safety_check"
     ]

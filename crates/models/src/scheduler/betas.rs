@@ -1,32 +1,16 @@
-//! How much noise each training timestep has.
+//! How much noise each training timestep adds.
+//!
+//! Rounded to f32 where the reference rounds: betas, alphas and the products are f32, the running product is
+//! not.
 
-use super::{BetaSchedule, Settings};
+use super::config::BetaSchedule;
 
 /// The most noise one step of the cosine schedule may add.
 const MAX_BETA: f64 = 0.999;
 
-/// `ᾱ` of each training timestep: the part of the picture's variance that is left.
-///
-/// Rounded to f32 where the reference rounds: betas, alphas and the products are f32, the running product is
-/// not.
-pub(super) fn alphas_cumprod(settings: &Settings) -> Vec<f64> {
-    let mut product = 1.0;
-    betas(settings)
-        .into_iter()
-        .map(|beta| {
-            product *= f64::from(1.0 - beta);
-            f64::from(product as f32)
-        })
-        .collect()
-}
-
-fn betas(settings: &Settings) -> Vec<f32> {
-    if let Some(betas) = &settings.trained_betas {
-        return betas.iter().map(|beta| *beta as f32).collect();
-    }
-    let count = settings.train_timesteps;
-    let (start, end) = (settings.beta_start, settings.beta_end);
-    match settings.beta_schedule {
+/// The betas of `count` training timesteps.
+pub(super) fn scheduled(schedule: BetaSchedule, start: f64, end: f64, count: usize) -> Vec<f32> {
+    match schedule {
         BetaSchedule::Linear => linspace(start as f32, end as f32, count),
         BetaSchedule::ScaledLinear => linspace(start.sqrt() as f32, end.sqrt() as f32, count)
             .into_iter()
@@ -39,13 +23,34 @@ fn betas(settings: &Settings) -> Vec<f32> {
     }
 }
 
+/// `ᾱ` of each training timestep: the part of the picture's variance that is left.
+pub(super) fn alphas_cumprod(betas: &[f32]) -> Vec<f64> {
+    let mut product = 1.0;
+    let alpha = |beta: &f32| {
+        product *= f64::from(1.0 - beta);
+        f64::from(product as f32)
+    };
+    betas.iter().map(alpha).collect()
+}
+
+/// Betas shifted and scaled so that nothing of the picture is left at the last timestep (Lin et al. 2023,
+/// algorithm 1).
+pub(super) fn rescaled(betas: &[f32]) -> Vec<f32> {
+    let roots = alphas_cumprod(betas).into_iter().map(|alpha| (alpha as f32).sqrt()).collect::<Vec<_>>();
+    let (first, last) = (roots[0], roots[roots.len() - 1]);
+    let scale = first / (first - last);
+    let alphas = roots.iter().map(|root| ((root - last) * scale).powi(2)).collect::<Vec<_>>();
+    let ratio = |index: usize| if index == 0 { alphas[0] } else { alphas[index] / alphas[index - 1] };
+    (0..alphas.len()).map(|index| 1.0 - ratio(index)).collect()
+}
+
 /// `ᾱ(t)` for `t` in [0, 1] (Nichol and Dhariwal 2021).
 fn cosine_alpha_bar(t: f64) -> f64 {
     libm::cos((t + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2).powi(2)
 }
 
 /// As `torch.linspace` rounds: from both ends to the middle.
-fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
+pub(super) fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
     if count == 1 {
         return vec![start];
     }
@@ -58,15 +63,10 @@ fn linspace(start: f32, end: f32, count: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::{Algorithm, SchedulerConfig};
     use super::*;
 
-    fn ends(schedule: &str) -> [f64; 3] {
-        let json = format!(
-            r#"{{"_class_name": "x", "beta_schedule": "{schedule}", "beta_start": 0.00085, "beta_end": 0.012}}"#
-        );
-        let config: SchedulerConfig = serde_json::from_str(&json).unwrap();
-        let alphas = alphas_cumprod(&config.resolve(Algorithm::Ddim).unwrap());
+    fn ends(schedule: BetaSchedule) -> [f64; 3] {
+        let alphas = alphas_cumprod(&scheduled(schedule, 0.00085, 0.012, 1000));
         [alphas[0], alphas[500], alphas[999]]
     }
 
@@ -74,15 +74,23 @@ mod tests {
     #[test]
     fn schedules_are_those_of_the_reference() {
         let expected = [
-            ("linear", [0.999_149_978, 0.160_771_623, 0.001_578_962_7]),
-            ("scaled_linear", [0.999_149_978, 0.276_332_468, 0.004_660_095_1]),
-            ("squaredcos_cap_v2", [0.999_958_694, 0.492_285_043, 2.428_735e-9]),
+            (BetaSchedule::Linear, [0.999_149_978, 0.160_771_623, 0.001_578_962_7]),
+            (BetaSchedule::ScaledLinear, [0.999_149_978, 0.276_332_468, 0.004_660_095_1]),
+            (BetaSchedule::SquaredCosine, [0.999_958_694, 0.492_285_043, 2.428_735e-9]),
         ];
         for (schedule, expected) in expected {
             for (found, expected) in ends(schedule).into_iter().zip(expected) {
                 let difference = (found - expected).abs() / expected;
-                assert!(difference < 1e-6, "{schedule}: {found} instead of {expected}");
+                assert!(difference < 1e-6, "{schedule:?}: {found} instead of {expected}");
             }
         }
+    }
+
+    #[test]
+    fn rescaled_schedules_end_in_pure_noise() {
+        let betas = scheduled(BetaSchedule::ScaledLinear, 0.00085, 0.012, 1000);
+        let alphas = alphas_cumprod(&rescaled(&betas));
+        assert!((alphas[0] - 0.999_149_978).abs() < 1e-6);
+        assert_eq!(alphas[999], 0.0);
     }
 }

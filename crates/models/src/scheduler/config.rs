@@ -1,42 +1,9 @@
 //! `scheduler_config.json`.
 
-use darkroom_jobs::SchedulerKind;
 use serde::Deserialize;
 
-use super::Settings;
+use super::Algorithm;
 use crate::error::Error;
-
-/// A sampling algorithm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// Song et al. 2020, deterministic (eta 0).
-    Ddim,
-    /// Karras et al. 2022, algorithm 2 without churn.
-    Euler,
-    /// Liu et al. 2022, the linear multistep part only. What Stable Diffusion 1.5 names.
-    Pndm,
-}
-
-impl Algorithm {
-    /// The algorithm of a diffusers class.
-    fn of_class(class: &str) -> Option<Self> {
-        match class {
-            "DDIMScheduler" => Some(Self::Ddim),
-            "EulerDiscreteScheduler" => Some(Self::Euler),
-            "PNDMScheduler" => Some(Self::Pndm),
-            _ => None,
-        }
-    }
-}
-
-impl From<SchedulerKind> for Algorithm {
-    fn from(kind: SchedulerKind) -> Self {
-        match kind {
-            SchedulerKind::Ddim => Self::Ddim,
-            SchedulerKind::Euler => Self::Euler,
-        }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,7 +23,10 @@ pub(super) enum PredictionType {
     /// The velocity between noise and picture.
     VPrediction,
     /// The noiseless latents.
+    #[serde(alias = "original_sample")]
     Sample,
+    /// The straight line's direction from picture to noise.
+    FlowPrediction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -67,35 +37,115 @@ pub(super) enum TimestepSpacing {
     Trailing,
 }
 
+/// What the noise level is after the last step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FinalSigma {
+    #[default]
+    Zero,
+    /// The least of the training schedule.
+    SigmaMin,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Interpolation {
+    #[default]
+    Linear,
+    LogLinear,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TimestepType {
+    #[default]
+    Discrete,
+    /// A quarter of the noise level's logarithm, for v-prediction.
+    Continuous,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) enum SolverType {
+    #[serde(rename = "midpoint")]
+    Midpoint,
+    #[serde(rename = "heun")]
+    Heun,
+    #[serde(rename = "logrho")]
+    LogRho,
+    #[serde(rename = "bh1")]
+    Bh1,
+    #[serde(rename = "bh2")]
+    Bh2,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TimeShift {
+    #[default]
+    Exponential,
+    Linear,
+}
+
 /// A diffusers scheduler configuration. Fields that the file lacks stay empty, since their defaults belong to
 /// the algorithm, and a request may name another one than the file.
 #[derive(Debug, Clone, Deserialize)]
 pub struct SchedulerConfig {
     #[serde(rename = "_class_name")]
-    class: String,
-    num_train_timesteps: Option<usize>,
-    beta_start: Option<f64>,
-    beta_end: Option<f64>,
-    beta_schedule: Option<BetaSchedule>,
-    trained_betas: Option<Vec<f64>>,
-    prediction_type: Option<PredictionType>,
-    timestep_spacing: Option<TimestepSpacing>,
-    steps_offset: Option<usize>,
-    set_alpha_to_one: Option<bool>,
-    clip_sample: Option<bool>,
-    clip_sample_range: Option<f64>,
-    skip_prk_steps: Option<bool>,
-    // Variants of which only the usual value is implemented.
-    thresholding: Option<bool>,
-    rescale_betas_zero_snr: Option<bool>,
-    use_karras_sigmas: Option<bool>,
-    use_exponential_sigmas: Option<bool>,
-    use_beta_sigmas: Option<bool>,
-    interpolation_type: Option<String>,
-    timestep_type: Option<String>,
-    final_sigmas_type: Option<String>,
-    sigma_min: Option<f64>,
-    sigma_max: Option<f64>,
+    pub(super) class: String,
+    pub(super) num_train_timesteps: Option<usize>,
+    pub(super) beta_start: Option<f64>,
+    pub(super) beta_end: Option<f64>,
+    pub(super) beta_schedule: Option<BetaSchedule>,
+    pub(super) trained_betas: Option<Vec<f64>>,
+    pub(super) rescale_betas_zero_snr: Option<bool>,
+    pub(super) prediction_type: Option<PredictionType>,
+    pub(super) timestep_spacing: Option<TimestepSpacing>,
+    pub(super) steps_offset: Option<usize>,
+    pub(super) thresholding: Option<bool>,
+    // DDIM, PNDM, LCM.
+    pub(super) set_alpha_to_one: Option<bool>,
+    pub(super) clip_sample: Option<bool>,
+    pub(super) clip_sample_range: Option<f64>,
+    pub(super) skip_prk_steps: Option<bool>,
+    pub(super) original_inference_steps: Option<usize>,
+    pub(super) timestep_scaling: Option<f64>,
+    // Noise levels.
+    pub(super) use_karras_sigmas: Option<bool>,
+    pub(super) use_exponential_sigmas: Option<bool>,
+    pub(super) use_beta_sigmas: Option<bool>,
+    pub(super) use_lu_lambdas: Option<bool>,
+    pub(super) interpolation_type: Option<Interpolation>,
+    pub(super) timestep_type: Option<TimestepType>,
+    pub(super) final_sigmas_type: Option<FinalSigma>,
+    pub(super) sigma_min: Option<f64>,
+    pub(super) sigma_max: Option<f64>,
+    // DPM-Solver++, UniPC.
+    pub(super) algorithm_type: Option<String>,
+    pub(super) solver_order: Option<usize>,
+    pub(super) solver_type: Option<SolverType>,
+    pub(super) lower_order_final: Option<bool>,
+    pub(super) euler_at_final: Option<bool>,
+    pub(super) lambda_min_clipped: Option<f64>,
+    pub(super) variance_type: Option<String>,
+    pub(super) predict_x0: Option<bool>,
+    pub(super) disable_corrector: Option<Vec<usize>>,
+    pub(super) solver_p: Option<serde_json::Value>,
+    pub(super) use_flow_sigmas: Option<bool>,
+    pub(super) flow_shift: Option<f64>,
+    // Flow matching.
+    pub(super) shift: Option<f64>,
+    pub(super) use_dynamic_shifting: Option<bool>,
+    pub(super) base_shift: Option<f64>,
+    pub(super) max_shift: Option<f64>,
+    pub(super) base_image_seq_len: Option<usize>,
+    pub(super) max_image_seq_len: Option<usize>,
+    pub(super) shift_terminal: Option<f64>,
+    pub(super) time_shift_type: Option<TimeShift>,
+    pub(super) invert_sigmas: Option<bool>,
+    pub(super) stochastic_sampling: Option<bool>,
+    /// Not in the file; see [`Self::with_pipeline_sigmas`].
+    #[serde(skip)]
+    pub(super) pipeline_sigmas: bool,
 }
 
 impl SchedulerConfig {
@@ -104,75 +154,95 @@ impl SchedulerConfig {
     /// # Errors
     /// [`Error::Unsupported`] when it is not implemented, saying which ones a request can name instead.
     pub fn algorithm(&self) -> Result<Algorithm, Error> {
-        Algorithm::of_class(&self.class).ok_or_else(|| {
-            let possible = SchedulerKind::ALL.map(SchedulerKind::as_str).join(" or ");
+        self.own_algorithm().ok_or_else(|| {
             Error::Unsupported(format!(
-                "the model's scheduler {} is not implemented; name {possible} in the request",
-                self.class
+                "the model's scheduler {} is not implemented; name {} in the request",
+                self.class,
+                self.nameable()
             ))
         })
     }
 
-    /// Fills in the defaults of `algorithm`.
-    pub(super) fn resolve(&self, algorithm: Algorithm) -> Result<Settings, Error> {
-        self.check_variants(algorithm)?;
-        let train_timesteps = self.num_train_timesteps.unwrap_or(1000);
-        let betas = self.trained_betas.as_ref().map_or(train_timesteps, Vec::len);
-        if train_timesteps == 0 || betas != train_timesteps {
-            return Err(Error::Unsupported(format!(
-                "the model's scheduler has {betas} betas for {train_timesteps} training timesteps"
-            )));
-        }
-        let spacing = match algorithm {
-            Algorithm::Ddim | Algorithm::Pndm => TimestepSpacing::Leading,
-            Algorithm::Euler => TimestepSpacing::Linspace,
-        };
-        let clip = (algorithm == Algorithm::Ddim && self.clip_sample.unwrap_or(true))
-            .then(|| self.clip_sample_range.unwrap_or(1.0));
-        Ok(Settings {
-            train_timesteps,
-            beta_start: self.beta_start.unwrap_or(0.0001),
-            beta_end: self.beta_end.unwrap_or(0.02),
-            beta_schedule: self.beta_schedule.unwrap_or(BetaSchedule::Linear),
-            trained_betas: self.trained_betas.clone(),
-            prediction_type: self.prediction_type.unwrap_or(PredictionType::Epsilon),
-            spacing: self.timestep_spacing.unwrap_or(spacing),
-            steps_offset: self.steps_offset.unwrap_or(0),
-            set_alpha_to_one: self.set_alpha_to_one.unwrap_or(algorithm == Algorithm::Ddim),
-            clip,
-        })
+    /// The configuration for a family whose pipeline brings the noise levels of a flow-matching walk itself,
+    /// evenly from 1 to `1 / steps` before shifting (FLUX). Without it they go down to the end of the training
+    /// schedule, which is shifted twice (SD3).
+    pub fn with_pipeline_sigmas(self) -> Self {
+        Self { pipeline_sigmas: true, ..self }
     }
 
-    /// Refuses variants that would change the picture and are not implemented. Fields of another algorithm
-    /// than the one in use have no effect, as in diffusers.
-    fn check_variants(&self, algorithm: Algorithm) -> Result<(), Error> {
-        let other = |field: &Option<String>, usual: &str| field.as_ref().is_some_and(|value| value != usual);
-        let fields = match algorithm {
-            Algorithm::Ddim => vec![
-                ("thresholding", self.thresholding == Some(true)),
-                ("rescale_betas_zero_snr", self.rescale_betas_zero_snr == Some(true)),
-            ],
-            Algorithm::Euler => vec![
-                ("rescale_betas_zero_snr", self.rescale_betas_zero_snr == Some(true)),
-                ("use_karras_sigmas", self.use_karras_sigmas == Some(true)),
-                ("use_exponential_sigmas", self.use_exponential_sigmas == Some(true)),
-                ("use_beta_sigmas", self.use_beta_sigmas == Some(true)),
-                ("interpolation_type", other(&self.interpolation_type, "linear")),
-                ("timestep_type", other(&self.timestep_type, "discrete")),
-                ("final_sigmas_type", other(&self.final_sigmas_type, "zero")),
-                ("sigma_min", self.sigma_min.is_some()),
-                ("sigma_max", self.sigma_max.is_some()),
-            ],
-            Algorithm::Pndm => vec![
-                ("skip_prk_steps: false", !self.skip_prk_steps.unwrap_or(false)),
-                ("prediction_type: sample", self.prediction_type == Some(PredictionType::Sample)),
-            ],
-        };
-        match fields.into_iter().find(|(_, set)| *set) {
-            Some((field, _)) => Err(Error::Unsupported(format!(
-                "the model's scheduler sets {field}, which is not implemented"
-            ))),
-            None => Ok(()),
+    /// The configuration as diffusers' `StableDiffusionPipeline` (1.x and 2.x, not XL) corrects it: files of
+    /// its first versions lack an offset of 1 and clip latents.
+    pub fn with_stable_diffusion_corrections(self) -> Self {
+        Self { steps_offset: Some(1), clip_sample: Some(false), ..self }
+    }
+
+    fn own_algorithm(&self) -> Option<Algorithm> {
+        match self.class.as_str() {
+            "DDIMScheduler" => Some(Algorithm::Ddim),
+            "PNDMScheduler" => Some(Algorithm::Pndm),
+            "EulerDiscreteScheduler" => Some(Algorithm::Euler),
+            "EulerAncestralDiscreteScheduler" => Some(Algorithm::EulerAncestral),
+            "DPMSolverMultistepScheduler" => Some(Algorithm::Dpmpp2m),
+            "LCMScheduler" => Some(Algorithm::Lcm),
+            "UniPCMultistepScheduler" => Some(Algorithm::Unipc),
+            "FlowMatchEulerDiscreteScheduler" => Some(Algorithm::FlowMatchEuler),
+            _ => None,
         }
     }
+
+    /// Whether the file is written for `algorithm`.
+    pub(super) fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.own_algorithm() == Some(algorithm)
+    }
+
+    /// Refuses an algorithm of the other kind of model than this one: discrete-time or flow-matching.
+    pub(super) fn check_kind(&self, algorithm: Algorithm) -> Result<(), Error> {
+        if self.is_for(algorithm) || self.accepts(algorithm) {
+            return Ok(());
+        }
+        let kind = if self.is_flow() { "a flow-matching" } else { "no flow-matching" };
+        Err(Error::InvalidInput(format!(
+            "this is {kind} model: scheduler must be {}, not {}",
+            self.nameable(),
+            algorithm.as_str()
+        )))
+    }
+
+    fn is_flow(&self) -> bool {
+        self.class.starts_with("FlowMatch")
+            || self.use_flow_sigmas == Some(true)
+            || self.prediction_type == Some(PredictionType::FlowPrediction)
+    }
+
+    fn accepts(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::FlowMatchEuler => self.is_flow(),
+            Algorithm::Dpmpp2m | Algorithm::Unipc => !self.is_flow() || self.use_flow_sigmas == Some(true),
+            _ => !self.is_flow(),
+        }
+    }
+
+    /// The names a request may choose from.
+    fn nameable(&self) -> String {
+        let names = Algorithm::ALL
+            .into_iter()
+            .filter(|kind| self.accepts(*kind))
+            .map(Algorithm::as_str)
+            .collect::<Vec<_>>();
+        match names.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => String::new(),
+        }
+    }
+}
+
+/// The error for a field whose value has no implementation, or no result in the reference either.
+pub(super) fn unsupported(field: &str) -> Error {
+    Error::Unsupported(format!("the model's scheduler sets {field}, which is not implemented"))
+}
+
+/// [`unsupported`] for the first field that is set.
+pub(super) fn refuse(fields: &[(&str, bool)]) -> Result<(), Error> {
+    fields.iter().find(|(_, set)| *set).map_or(Ok(()), |(field, _)| Err(unsupported(field)))
 }

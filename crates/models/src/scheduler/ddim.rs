@@ -2,48 +2,56 @@
 
 use candle_core::Tensor;
 
-use super::betas::alphas_cumprod;
-use super::{PredictionType, Settings, combine, timesteps};
+use super::config::{PredictionType, SchedulerConfig, refuse};
+use super::prediction::Mix;
+use super::settings::Settings;
+use super::{Step, timesteps, weighted};
 use crate::error::Error;
 
 #[derive(Debug, Clone)]
 pub(super) struct Ddim {
-    /// `ᾱ` before and after each step.
-    alphas: Vec<(f64, f64)>,
-    prediction_type: PredictionType,
-    clip: Option<f64>,
+    /// Before and after each step.
+    mixes: Vec<(Mix, Mix)>,
+    prediction: PredictionType,
+    /// The bound of predicted latents, where they are clipped.
+    clip: Option<f32>,
 }
 
 impl Ddim {
-    pub(super) fn new(settings: &Settings, steps: usize) -> Result<(Vec<f32>, Self), Error> {
+    pub(super) fn new(
+        config: &SchedulerConfig,
+        settings: &Settings,
+        steps: usize,
+    ) -> Result<(Vec<f32>, Self), Error> {
+        refuse(&[("thresholding", config.thresholding == Some(true))])?;
         let indices = timesteps::indices(settings, steps)?;
-        let alphas_cumprod = alphas_cumprod(settings);
-        let last = if settings.set_alpha_to_one { 1.0 } else { alphas_cumprod[0] };
+        settings.check_signal(indices.iter().copied())?;
+        let last = settings.last_alpha(config.set_alpha_to_one, true);
         let ratio = settings.train_timesteps / steps;
-        let after = |index: usize| index.checked_sub(ratio).map_or(last, |index| alphas_cumprod[index]);
-        let alphas = indices.iter().map(|index| (alphas_cumprod[*index], after(*index))).collect();
-        let timesteps = indices.iter().map(|index| *index as f32).collect();
-        Ok((timesteps, Self { alphas, prediction_type: settings.prediction_type, clip: settings.clip }))
+        let alphas = &settings.alphas_cumprod;
+        let after = |index: usize| index.checked_sub(ratio).map_or(last, |index| alphas[index]);
+        let mixes = |index: &usize| (Mix::of_alpha(alphas[*index]), Mix::of_alpha(after(*index)));
+        let ddim = Self {
+            mixes: indices.iter().map(mixes).collect(),
+            prediction: settings.prediction_type,
+            clip: clip(config, true),
+        };
+        Ok((indices.iter().map(|index| *index as f32).collect(), ddim))
     }
 
-    pub(super) fn step(&self, index: usize, output: &Tensor, latents: &Tensor) -> Result<Tensor, Error> {
-        let (alpha, alpha_after) = self.alphas[index];
-        let (signal, noise) = (alpha.sqrt(), (1.0 - alpha).sqrt());
-        let (original, epsilon) = match self.prediction_type {
-            PredictionType::Epsilon => {
-                (combine(1.0 / signal, latents, -noise / signal, output)?, output.clone())
-            }
-            PredictionType::Sample => {
-                (output.clone(), combine(1.0 / noise, latents, -signal / noise, output)?)
-            }
-            PredictionType::VPrediction => {
-                (combine(signal, latents, -noise, output)?, combine(signal, output, noise, latents)?)
-            }
-        };
+    pub(super) fn step(&self, step: &Step<'_>) -> Result<Tensor, Error> {
+        let (before, after) = self.mixes[step.index];
+        let original = before.original(self.prediction, step.output, step.latents)?;
+        let epsilon = before.epsilon(self.prediction, step.output, step.latents)?;
         let original = match self.clip {
-            Some(bound) => original.clamp(-bound as f32, bound as f32)?,
+            Some(bound) => original.clamp(-bound, bound)?,
             None => original,
         };
-        combine(alpha_after.sqrt(), &original, (1.0 - alpha_after).sqrt(), &epsilon)
+        weighted(&[(after.signal, &original), (after.noise, &epsilon)])
     }
+}
+
+/// The bound of predicted latents that a file asks for.
+pub(super) fn clip(config: &SchedulerConfig, default: bool) -> Option<f32> {
+    config.clip_sample.unwrap_or(default).then(|| config.clip_sample_range.unwrap_or(1.0) as f32)
 }

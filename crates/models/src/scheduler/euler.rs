@@ -2,34 +2,50 @@
 
 use candle_core::Tensor;
 
-use super::betas::alphas_cumprod;
-use super::{PredictionType, Settings, TimestepSpacing, combine, timesteps};
+use super::config::{Interpolation, PredictionType, SchedulerConfig, TimestepSpacing, TimestepType};
+use super::prediction::original_at_sigma;
+use super::settings::Settings;
+use super::sigmas::{self, Spread};
+use super::{Algorithm, Step, divided, timesteps, weighted};
 use crate::error::Error;
 
 #[derive(Debug, Clone)]
 pub(super) struct Euler {
-    /// Noise level before each step, and 0 after the last one.
+    /// Noise level before each step and after the last one; f32 values.
     sigmas: Vec<f64>,
-    prediction_type: PredictionType,
+    prediction: PredictionType,
     init_noise_sigma: f64,
 }
 
 impl Euler {
-    pub(super) fn new(settings: &Settings, steps: usize) -> Result<(Vec<f32>, Self), Error> {
-        let training_sigmas = alphas_cumprod(settings)
-            .into_iter()
-            .map(|alpha| f64::from(((1.0 - alpha) / alpha).sqrt() as f32))
-            .collect::<Vec<_>>();
-        let timesteps = timesteps::spaced(settings, steps).into_iter().map(|t| t as f32).collect::<Vec<_>>();
-        let at = |t: &f32| f64::from(interpolate(&training_sigmas, f64::from(*t)) as f32);
-        let mut sigmas = timesteps.iter().map(at).collect::<Vec<_>>();
-        let largest = sigmas.iter().copied().fold(0.0, f64::max);
-        let init_noise_sigma = match settings.spacing {
-            TimestepSpacing::Linspace | TimestepSpacing::Trailing => largest,
-            TimestepSpacing::Leading => (largest * largest + 1.0).sqrt(),
+    pub(super) fn new(
+        config: &SchedulerConfig,
+        settings: &Settings,
+        steps: usize,
+    ) -> Result<(Vec<f32>, Self), Error> {
+        let training = sigmas::training(settings);
+        let mut timesteps = spaced(settings, steps);
+        let mut levels = match config.interpolation_type.unwrap_or_default() {
+            Interpolation::Linear => {
+                timesteps.iter().map(|t| sigmas::interpolate(&training, f64::from(*t))).collect()
+            }
+            // One level more than timesteps: the walk ends at the least one, not at 0.
+            Interpolation::LogLinear => sigmas::log_linear(&training, steps + 1),
         };
-        sigmas.push(0.0);
-        Ok((timesteps, Self { sigmas, prediction_type: settings.prediction_type, init_noise_sigma }))
+        if let Some(spread) = Spread::of(config, Algorithm::Euler)? {
+            let logarithms = sigmas::logarithms(&training);
+            levels = spread.levels(sigmas::ends(config, Algorithm::Euler, &levels), steps);
+            timesteps = levels.iter().map(|sigma| sigmas::timestep(*sigma, &logarithms) as f32).collect();
+        }
+        levels.push(sigmas::last(config, &training));
+        let sigmas = levels.into_iter().map(|sigma| f64::from(sigma as f32)).collect::<Vec<_>>();
+        let velocity = settings.prediction_type == PredictionType::VPrediction;
+        if velocity && config.timestep_type.unwrap_or_default() == TimestepType::Continuous {
+            let timestep = |sigma: &f64| 0.25 * libm::log(*sigma) as f32;
+            timesteps = sigmas[..sigmas.len() - 1].iter().map(timestep).collect();
+        }
+        let init_noise_sigma = init_noise_sigma(settings, &sigmas);
+        Ok((timesteps, Self { sigmas, prediction: settings.prediction_type, init_noise_sigma }))
     }
 
     pub(super) fn init_noise_sigma(&self) -> f64 {
@@ -37,28 +53,38 @@ impl Euler {
     }
 
     pub(super) fn scale_model_input(&self, index: usize, latents: &Tensor) -> Result<Tensor, Error> {
-        let sigma = self.sigmas[index];
-        Ok(latents.affine(1.0 / (sigma * sigma + 1.0).sqrt(), 0.0)?)
+        scaled(self.sigmas[index], latents)
     }
 
-    pub(super) fn step(&self, index: usize, output: &Tensor, latents: &Tensor) -> Result<Tensor, Error> {
-        let (sigma, next) = (self.sigmas[index], self.sigmas[index + 1]);
-        let variance = sigma * sigma + 1.0;
-        let original = match self.prediction_type {
-            PredictionType::Epsilon => combine(1.0, latents, -sigma, output)?,
-            PredictionType::Sample => output.clone(),
-            PredictionType::VPrediction => {
-                combine(1.0 / variance, latents, -sigma / variance.sqrt(), output)?
-            }
-        };
-        // latents + (latents - original) / sigma · (next - sigma)
-        combine(next / sigma, latents, 1.0 - next / sigma, &original)
+    pub(super) fn step(&self, step: &Step<'_>) -> Result<Tensor, Error> {
+        let (sigma, next) = (self.sigmas[step.index], self.sigmas[step.index + 1]);
+        let original = original_at_sigma(self.prediction, sigma, step.output, step.latents)?;
+        moved(&original, step.latents, sigma, next)
     }
 }
 
-/// As `numpy.interp` over `0, 1, 2, …`: linear between the values, the last value beyond them.
-fn interpolate(values: &[f64], at: f64) -> f64 {
-    let below = (at.max(0.0) as usize).min(values.len() - 1);
-    let above = (below + 1).min(values.len() - 1);
-    (values[above] - values[below]).mul_add(at - below as f64, values[below])
+/// The timesteps of Euler and its ancestral form, which need not be whole.
+pub(super) fn spaced(settings: &Settings, steps: usize) -> Vec<f32> {
+    timesteps::spaced(settings, steps).into_iter().map(|t| t as f32).collect()
+}
+
+pub(super) fn init_noise_sigma(settings: &Settings, sigmas: &[f64]) -> f64 {
+    let largest = sigmas.iter().copied().fold(0.0, f64::max);
+    match settings.spacing {
+        TimestepSpacing::Linspace | TimestepSpacing::Trailing => largest,
+        TimestepSpacing::Leading => (largest * largest + 1.0).sqrt(),
+    }
+}
+
+/// Latents of variance `sigma² + 1` scaled to a variance of 1.
+pub(super) fn scaled(sigma: f64, latents: &Tensor) -> Result<Tensor, Error> {
+    divided(latents, (sigma * sigma + 1.0).sqrt())
+}
+
+/// The latents moved from the level `sigma` to the level `next` along the line through `original`. In the
+/// reference's order: from the levels of zero terminal SNR, in the thousands, the latents are what is left of
+/// a difference, and its rounding shows.
+pub(super) fn moved(original: &Tensor, latents: &Tensor, sigma: f64, next: f64) -> Result<Tensor, Error> {
+    let slope = divided(&(latents - original)?, sigma)?;
+    weighted(&[(1.0, latents), (next - sigma, &slope)])
 }

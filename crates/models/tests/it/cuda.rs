@@ -6,7 +6,7 @@ use darkroom_models::{
 };
 
 use crate::stable_diffusion::cases;
-use crate::support::{models, psnr, recorded_image, run, task};
+use crate::support::{models, psnr, recorded_image, run, task, walk_from};
 
 /// Least quality of a picture in decibels: an f16 result is another rounding of the same walk.
 const PRECISIONS: [(DType, f32); 3] = [(DType::F32, 60.0), (DType::F16, 30.0), (DType::BF16, 20.0)];
@@ -22,7 +22,8 @@ fn pictures_agree_with_the_reference_in_every_precision() {
             let noise = case.noise.to_device(noise.device()).unwrap();
             let scheduler = model.scheduler(case.task.scheduler, case.task.steps).unwrap();
             let conditioning = model.condition(&case.task).unwrap();
-            let latents = model.denoise(&noise, &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
+            let latents =
+                model.denoise(&walk_from(&noise), &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
             let image = model.decode(&latents).unwrap().to_device(case.image.device()).unwrap();
             let quality = psnr(&image, &case.image);
             println!("{dtype}, case {}: picture {quality:.1} dB", case.number);

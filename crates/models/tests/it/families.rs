@@ -5,7 +5,7 @@ use candle_core::DType;
 use darkroom_jobs::{ImageSize, Pipeline, Prompt, TextToImage};
 use darkroom_models::{Blip, Device, LatentDiffusion, LoadOptions, Model, weights_bytes};
 
-use crate::support::{largest_difference, psnr, reference, reference_folder, task};
+use crate::support::{largest_difference, psnr, reference, reference_folder, task, walk_from};
 
 #[track_caller]
 fn stable_diffusion_agrees(variant: &str, calls: usize) {
@@ -28,7 +28,8 @@ fn stable_diffusion_agrees(variant: &str, calls: usize) {
     let scheduler = model.scheduler(None, task.steps).unwrap();
     assert_eq!(scheduler.timesteps().len(), calls);
     let conditioning = model.condition(&task).unwrap();
-    let latents = model.denoise(&recorded["noise"], &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
+    let latents =
+        model.denoise(&walk_from(&recorded["noise"]), &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
     let difference = largest_difference(&latents, &recorded["latents"]);
     let quality = psnr(&model.decode(&latents).unwrap(), &recorded["image"]);
     assert!(difference <= 1e-3, "{variant}: latents differ by {difference:e}");

@@ -353,7 +353,7 @@ fn a_scheduler_that_is_not_implemented_is_only_an_error_when_none_is_named() {
     };
     assert_eq!(
         draw(None).unwrap_err().to_string(),
-        "the model's scheduler HeunDiscreteScheduler is not implemented; name ddim or euler in the request"
+        "the model's scheduler HeunDiscreteScheduler is not implemented; name ddim, pndm, euler, euler_ancestral, dpmpp_2m, dpmpp_2m_karras, lcm or unipc in the request"
     );
     draw(Some(darkroom_jobs::SchedulerKind::Euler)).unwrap();
 }

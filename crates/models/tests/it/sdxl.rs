@@ -6,7 +6,7 @@ use darkroom_models::{Device, Error, LatentDiffusion, LoadOptions, ModelFolder};
 use serde_json::json;
 
 use crate::parity::{same, same_picture};
-use crate::support::{reference, reference_folder, task};
+use crate::support::{reference, reference_folder, task, walk_from};
 
 const PROMPT: &str = "a large red circle";
 const TWO_PROMPTS: &str = "a large red circle | a small green heart on a white background";
@@ -60,7 +60,8 @@ fn agrees(model: &LatentDiffusion, what: &str, name: &str, task: &TextToImage) {
     let recorded = reference("sdxl");
     let scheduler = model.scheduler(None, task.steps).unwrap();
     let conditioning = model.condition(task).unwrap();
-    let latents = model.denoise(&recorded["noise"], &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
+    let latents =
+        model.denoise(&walk_from(&recorded["noise"]), &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
     let image = model.decode(&latents).unwrap();
     same_picture("SDXL", what, &image, &recorded[&format!("{name}.image")]);
 }

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use darkroom_jobs::{Prompt, SchedulerKind, TextToImage};
 use darkroom_models::Conditioning;
 
-use crate::support::{largest_difference, psnr, recorded, recorded_json, shapes_sd, task};
+use crate::support::{largest_difference, psnr, recorded, recorded_json, shapes_sd, task, walk_from};
 
 /// A recorded case: what was asked for, and the tensors at each stage.
 pub(crate) struct Case {
@@ -95,7 +95,7 @@ fn denoising_agrees_with_the_reference() {
             }
             Ok(())
         };
-        let latents = model.denoise(&case.noise, &conditioning, scheduler, &mut on_step).unwrap();
+        let latents = model.denoise(&walk_from(&case.noise), &conditioning, scheduler, &mut on_step).unwrap();
         let after_first = largest_difference(&first.unwrap(), &case.first);
         let after_last = largest_difference(&latents, &case.latents);
         let quality = psnr(&model.decode(&latents).unwrap(), &case.image);
@@ -146,7 +146,7 @@ fn guidance_of_a_prompt_against_itself_changes_nothing() {
     };
     let latents = |conditioning: &Conditioning| {
         let scheduler = model.scheduler(None, 3).unwrap();
-        model.denoise(&case.noise, conditioning, scheduler, &mut |_, _| Ok(())).unwrap()
+        model.denoise(&walk_from(&case.noise), conditioning, scheduler, &mut |_, _| Ok(())).unwrap()
     };
     let plain = latents(&model.condition(&plain).unwrap());
     let guided = latents(&model.condition(&guided).unwrap());

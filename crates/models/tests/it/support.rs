@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device as CandleDevice, Tensor};
 use darkroom_jobs::{ImageSize, Prompt, TextToImage};
 use darkroom_models::{
-    Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Output, Progress, Request, Run,
+    Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request, Run,
 };
 use image::RgbImage;
 
@@ -66,6 +66,11 @@ pub(crate) fn task(prompt: &str) -> TextToImage {
         scheduler: None,
         safety_check: false,
     }
+}
+
+/// Noise for schedulers that are not stochastic.
+pub(crate) fn walk_from(start: &Tensor) -> Noise<'_> {
+    Noise { start, of_step: &|step| panic!("step {step} asked for noise") }
 }
 
 /// Everything a run said.

@@ -92,10 +92,37 @@ fn sizes_that_do_not_halve_evenly_are_drawn() {
 #[test]
 fn one_step_is_enough_for_every_scheduler() {
     let mut model = shapes_sd();
-    for scheduler in [None, Some(SchedulerKind::Ddim), Some(SchedulerKind::Euler)] {
+    let named = |kind: &SchedulerKind| !matches!(kind, SchedulerKind::Pndm | SchedulerKind::FlowMatchEuler);
+    for scheduler in SchedulerKind::ALL.into_iter().filter(named).map(Some).chain([None]) {
         let told = run(&mut model, &request(TextToImage { steps: 1, scheduler, ..task("a red circle") }));
         told.result.unwrap();
         assert_eq!(told.progress.len(), 1);
+    }
+}
+
+#[test]
+fn schedulers_that_do_not_fit_are_refused_before_the_first_step() {
+    let mut model = shapes_sd();
+    // This model starts PNDM with three Runge-Kutta steps.
+    for (kind, steps) in
+        [(SchedulerKind::Pndm, 3), (SchedulerKind::FlowMatchEuler, 20), (SchedulerKind::Lcm, 51)]
+    {
+        let task = TextToImage { steps, scheduler: Some(kind), ..task("a red circle") };
+        let told = run(&mut model, &request(task));
+        assert!(matches!(told.result, Err(Error::InvalidInput(_))), "{kind:?}: {:?}", told.result);
+        assert!(told.progress.is_empty());
+    }
+}
+
+#[test]
+fn noise_of_stochastic_schedulers_is_decided_by_the_seed() {
+    let mut model = shapes_sd();
+    for kind in [SchedulerKind::EulerAncestral, SchedulerKind::Lcm] {
+        let two = TextToImage { images: 2, scheduler: Some(kind), ..task("a red circle") };
+        let together = run(&mut model, &request(two.clone()));
+        let second = run(&mut model, &request(TextToImage { images: 1, seed: two.seed + 1, ..two }));
+        assert_eq!(together.pictures()[1].2, second.pictures()[0].2);
+        assert!(together.pictures()[0].2 != second.pictures()[0].2);
     }
 }
 

@@ -106,7 +106,8 @@ pub(crate) struct PictureOptions {
     #[arg(long, value_name = "TEXT")]
     negative_prompt: Option<String>,
 
-    /// Scheduler to use instead of the model's own
+    /// Scheduler to use instead of the model's own: ddim, pndm, euler, euler_ancestral, dpmpp_2m,
+    /// dpmpp_2m_karras, lcm, unipc or flow_match_euler
     #[arg(long)]
     scheduler: Option<String>,
 

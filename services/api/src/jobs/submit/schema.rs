@@ -64,7 +64,8 @@ pub(crate) struct TextToImageParameters {
     /// Seed of picture 0; picture `i` uses `seed + i`. Drawn by chance when absent.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64)]
     seed: Option<u64>,
-    /// `ddim` or `euler`; the model's own when absent.
+    /// `ddim`, `pndm`, `euler`, `euler_ancestral`, `dpmpp_2m`, `dpmpp_2m_karras`, `lcm` or `unipc`, or
+    /// `flow_match_euler` for flow-matching models; the model's own when absent.
     scheduler: Option<String>,
     /// Whether pictures go through the safety checker, where the model has one; true when absent.
     safety_check: Option<bool>,
