@@ -40,9 +40,21 @@ pub struct TextToImageRequest {
     /// `dpmpp_2m_karras`, `lcm`, `unipc` or `flow_match_euler`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
+    /// Strengths of the LoRAs to merge into the model, by id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub loras: BTreeMap<String, f64>,
     /// Whether pictures go through the safety checker.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub safety_check: Option<bool>,
+    /// `png`, `jpeg` or `webp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_format: Option<String>,
+    /// Quality of a JPEG or WebP, 1 to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_quality: Option<u8>,
+    /// Whether prompt, seed and settings, and that the picture was generated, are written into the files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embed_parameters: Option<bool>,
 }
 
 impl TextToImageRequest {

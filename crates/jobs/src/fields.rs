@@ -115,8 +115,13 @@ impl<'a, 'e> Fields<'a, 'e> {
 
     /// Reports a field.
     pub(crate) fn error(&mut self, name: &str, code: &'static str, detail: impl Display) {
-        let name = shortened(name);
-        let pointer = format!("{}/{}", self.pointer, name.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{}/{}", self.pointer, token(name));
+        self.push(pointer, code, detail.to_string());
+    }
+
+    /// Reports a member of the object that is field `name`.
+    pub(crate) fn error_in(&mut self, name: &str, member: &str, code: &'static str, detail: impl Display) {
+        let pointer = format!("{}/{}/{}", self.pointer, token(name), token(member));
         self.push(pointer, code, detail.to_string());
     }
 
@@ -133,6 +138,11 @@ impl<'a, 'e> Fields<'a, 'e> {
     fn push(&mut self, pointer: String, code: &'static str, detail: String) {
         self.errors.push(FieldError { pointer, code, detail });
     }
+}
+
+/// A name as a reference token of a JSON pointer.
+fn token(name: &str) -> String {
+    shortened(name).replace('~', "~0").replace('/', "~1")
 }
 
 /// The beginning of a caller's text, for a message that repeats it.

@@ -31,7 +31,7 @@ impl Price {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ImageSize, Prompt, TextToImage};
+    use crate::{ImageSize, Loras, PictureOutput, Prompt, TextToImage};
 
     #[test]
     fn a_megapixel_at_the_recommended_price_costs_two_cents() {
@@ -49,7 +49,9 @@ mod tests {
             seed: 1,
             images: 2,
             scheduler: None,
+            loras: Loras::default(),
             safety_check: true,
+            output: PictureOutput::default(),
         });
         assert_eq!(price.of(&task).unwrap().to_string(), "0.039999995118");
     }

@@ -1,5 +1,7 @@
 //! Submissions: a caller's JSON document checked into a [`Task`], with every mistake found in one pass.
 
+mod picture;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -105,7 +107,8 @@ pub fn parse_submission(
             if image.is_some() {
                 errors.push(unwanted_image());
             }
-            text_to_image(model, input, random_seed, &mut errors).map(Task::TextToImage)
+            let offer = Offer { model, loras: &known_loras(catalog) };
+            text_to_image(&offer, input, random_seed, &mut errors).map(Task::TextToImage)
         }
         Pipeline::ImageToText => image_to_text(input, image, &mut errors).map(Task::ImageToText),
     };
@@ -161,12 +164,25 @@ fn metadata_value(key: &str, value: &Value) -> Option<String> {
     (key_fits && value_fits && !key.contains('\0') && !value.contains('\0')).then(|| value.to_owned())
 }
 
+/// What a request for pictures may ask for.
+struct Offer<'a> {
+    model: &'a Model,
+    /// Ids of the LoRAs that may be named.
+    loras: &'a [&'a str],
+}
+
+/// The catalog lists no LoRAs so far.
+fn known_loras(_: &Catalog) -> Vec<&str> {
+    Vec::new()
+}
+
 fn text_to_image(
-    model: &Model,
+    offer: &Offer<'_>,
     input: Option<&Value>,
     random_seed: u32,
     errors: &mut Vec<FieldError>,
 ) -> Option<TextToImage> {
+    let model = offer.model;
     let Limits { max_images, max_steps, .. } = model.limits;
     let mut fields = Fields::new(input, "/input", errors);
     let prompt = fields
@@ -181,7 +197,9 @@ fn text_to_image(
     let images = fields.small("images", 1..=max_images).unwrap_or(1);
     let seed = fields.integer("seed", 0..=MAX_SEED + 1 - u64::from(images)).unwrap_or(random_seed.into());
     let scheduler = fields.word::<SchedulerKind>("scheduler");
+    let loras = picture::loras(&mut fields, offer.loras);
     let safety_check = fields.boolean("safety_check").unwrap_or(true);
+    let output = picture::output(&mut fields);
     fields.refuse_others();
     Some(TextToImage {
         prompt: prompt?,
@@ -192,7 +210,9 @@ fn text_to_image(
         seed,
         images,
         scheduler,
+        loras,
         safety_check,
+        output,
     })
 }
 

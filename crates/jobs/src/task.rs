@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::state::UnknownWord;
+use crate::{Loras, PictureOutput};
 
 /// The kind of work a job asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -106,8 +107,14 @@ pub struct TextToImage {
     /// Scheduler to use instead of the one the model names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<SchedulerKind>,
+    /// LoRAs to merge into the model.
+    #[serde(default, skip_serializing_if = "Loras::is_empty")]
+    pub loras: Loras,
     /// Whether pictures go through the model's safety checker.
     pub safety_check: bool,
+    /// How pictures are written.
+    #[serde(flatten)]
+    pub output: PictureOutput,
 }
 
 /// Parameters of an `image-to-text` job.

@@ -60,7 +60,7 @@ fn sampler(scheduler: SchedulerKind) -> &'static str {
 mod tests {
     use std::io::Cursor;
 
-    use darkroom_jobs::{ImageSize, Prompt};
+    use darkroom_jobs::{ImageSize, Loras, PictureOutput, Prompt};
     use image::Rgb;
 
     use super::*;
@@ -75,7 +75,9 @@ mod tests {
             seed: 7,
             images: 2,
             scheduler: Some(SchedulerKind::Euler),
+            loras: Loras::default(),
             safety_check: false,
+            output: PictureOutput::default(),
         }
     }
 

@@ -49,7 +49,9 @@ fn defaults_come_from_the_catalog_and_the_seed_from_the_caller() {
       "guidance_scale": 4.0,
       "seed": 7,
       "images": 1,
-      "safety_check": true
+      "safety_check": true,
+      "output_format": "png",
+      "embed_parameters": true
     }
     "#);
     assert_eq!(submission.options.retention, JobOptions::MAX_RETENTION);
@@ -62,7 +64,8 @@ fn every_mistake_is_reported_at_once() {
         "pipeline": "text-to-image", "priority": "urgent", "deadline_seconds": 0, "colour": 1,
         "metadata": {"a": 1},
         "input": {"prompt": " ", "width": 100, "height": 4096, "steps": 0, "guidance_scale": "high",
-                  "seed": -1, "images": 5, "scheduler": "magic", "safety_check": "no", "a/b": 1},
+                  "seed": -1, "images": 5, "scheduler": "magic", "loras": {"x": 1}, "safety_check": "no",
+                  "output_quality": 0, "a/b": 1},
     });
     insta::assert_json_snapshot!(errors(document), @r#"
     [
@@ -78,8 +81,10 @@ fn every_mistake_is_reported_at_once() {
       "/input/images [range] expected an integer from 1 to 4",
       "/input/seed [range] expected an integer from 0 to 9007199254740991",
       "/input/scheduler [choice] expected one of ddim, pndm, euler, euler_ancestral, dpmpp_2m, dpmpp_2m_karras, lcm, unipc, flow_match_euler",
+      "/input/loras/x [unknown_lora] there is no LoRA `x`: none is served here",
       "/input/safety_check [type] expected true or false",
-      "/input/a~1b [unknown] unknown field: expected one of prompt, negative_prompt, width, height, steps, guidance_scale, images, seed, scheduler, safety_check"
+      "/input/output_quality [range] expected an integer from 1 to 100",
+      "/input/a~1b [unknown] unknown field: expected one of prompt, negative_prompt, width, height, steps, guidance_scale, images, seed, scheduler, loras, safety_check, output_format, output_quality, embed_parameters"
     ]
     "#);
 }
@@ -153,11 +158,25 @@ fn the_last_pictures_seed_is_the_largest_allowed() {
     assert!(with(MAX_SEED - 1, 2).is_ok());
 }
 
+#[test]
+fn tasks_stored_before_loras_and_formats_were_are_read() {
+    let stored = json!({
+        "pipeline": "text-to-image", "prompt": "a red circle", "negative_prompt": "", "width": 128, "height": 128,
+        "steps": 25, "guidance_scale": 4.0, "seed": 7, "images": 1, "safety_check": true
+    });
+    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a red circle"}});
+    let submitted = parse_submission(&catalog(), &document, None, 7).unwrap().task;
+    assert_eq!(serde_json::from_value::<Task>(stored).unwrap(), submitted);
+}
+
 proptest! {
     #[test]
-    fn tasks_survive_storage(prompt in ".{1,40}", seed in 0..=MAX_SEED, side in 1u32..=32, steps in 1u32..=150) {
+    fn tasks_survive_storage(
+        prompt in ".{1,40}", seed in 0..=MAX_SEED, side in 1u32..=32, steps in 1u32..=150, quality in 1u8..=100,
+    ) {
         prop_assume!(!prompt.trim().is_empty() && !prompt.contains('\0'));
-        let input = json!({"prompt": prompt, "seed": seed, "width": side * 8, "steps": steps});
+        let input = json!({"prompt": prompt, "seed": seed, "width": side * 8, "steps": steps,
+                           "output_format": "webp", "output_quality": quality});
         let document = json!({"pipeline": "text-to-image", "input": input});
         let task = parse_submission(&catalog(), &document, None, 7).unwrap().task;
         let stored = serde_json::to_value(&task).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use candle_core::{Device as CandleDevice, Tensor};
-use darkroom_jobs::{ImageSize, Prompt, TextToImage};
+use darkroom_jobs::{ImageSize, Loras, PictureOutput, Prompt, TextToImage};
 use darkroom_models::{
     Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request, Run,
 };
@@ -64,7 +64,9 @@ pub(crate) fn task(prompt: &str) -> TextToImage {
         seed: 7,
         images: 1,
         scheduler: None,
+        loras: Loras::default(),
         safety_check: false,
+        output: PictureOutput::default(),
     }
 }
 

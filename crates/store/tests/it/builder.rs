@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use darkroom_jobs::{
-    ArtifactId, ImageSize, JobId, JobOptions, Lane, LeaseToken, Pipeline, Priority, Prompt, Submission, Task,
-    TenantId, TextToImage, WorkerId,
+    ArtifactId, ImageSize, JobId, JobOptions, Lane, LeaseToken, Loras, PictureOutput, Pipeline, Priority,
+    Prompt, Submission, Task, TenantId, TextToImage, WorkerId,
 };
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{
@@ -37,7 +37,9 @@ pub(crate) fn new_job(tenant: TenantId) -> NewJob {
         seed: 1,
         images: 1,
         scheduler: None,
+        loras: Loras::default(),
         safety_check: false,
+        output: PictureOutput::default(),
     });
     let options = JobOptions {
         priority: Priority::Normal,

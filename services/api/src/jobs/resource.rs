@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::{ImageToText, InputImage, JobId, Task, TextToImage};
+use darkroom_jobs::{ImageToText, InputImage, JobId, Quality, Task, TextToImage};
 use darkroom_store::{Artifact, Job};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
@@ -96,8 +96,17 @@ pub struct TextToImageView {
     pub images: u32,
     /// Scheduler used instead of the model's own.
     pub scheduler: Option<&'static str>,
+    /// Strengths of the LoRAs that are merged into the model, by id.
+    pub loras: BTreeMap<String, f64>,
     /// Whether pictures go through the safety checker.
     pub safety_check: bool,
+    /// `png`, `jpeg` or `webp`.
+    #[schema(example = "png")]
+    pub output_format: &'static str,
+    /// Quality of a JPEG or WebP; null for PNG, which is lossless.
+    pub output_quality: Option<u8>,
+    /// Whether the parameters are written into the files.
+    pub embed_parameters: bool,
 }
 
 /// Parameters of an image-to-text job.
@@ -297,7 +306,11 @@ impl From<TextToImage> for TextToImageView {
             seed: task.seed,
             images: task.images,
             scheduler: task.scheduler.map(darkroom_jobs::SchedulerKind::as_str),
+            loras: task.loras.into(),
             safety_check: task.safety_check,
+            output_format: task.output.format.name().as_str(),
+            output_quality: task.output.format.quality().map(Quality::get),
+            embed_parameters: task.output.embed_parameters,
         }
     }
 }

@@ -31,10 +31,14 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
         "finished_at": null,
         "id": "[id]",
         "input": {
+          "embed_parameters": true,
           "guidance_scale": 4.0,
           "height": 64,
           "images": 2,
+          "loras": {},
           "negative_prompt": "",
+          "output_format": "png",
+          "output_quality": null,
           "prompt": "a red circle",
           "safety_check": true,
           "scheduler": null,
@@ -134,7 +138,7 @@ async fn every_field_that_cannot_be_used_is_named_at_once() {
           },
           {
             "code": "unknown",
-            "detail": "unknown field: expected one of prompt, negative_prompt, width, height, steps, guidance_scale, images, seed, scheduler, safety_check",
+            "detail": "unknown field: expected one of prompt, negative_prompt, width, height, steps, guidance_scale, images, seed, scheduler, loras, safety_check, output_format, output_quality, embed_parameters",
             "pointer": "/input/a~1b"
           }
         ],
@@ -145,6 +149,25 @@ async fn every_field_that_cannot_be_used_is_named_at_once() {
         "type": "urn:darkroom:problem:invalid_request"
       }
     }
+    "#);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_lora_is_refused_by_name() {
+    let app = App::start().await;
+    let mut document = picture();
+    document["input"]["loras"] = json!({"nerijs/pixel-art-xl": 0.8});
+    let answer = app.submit(&document).await;
+    assert_eq!(answer.refusal(), (422, "invalid_request".to_owned()));
+    insta::assert_json_snapshot!(answer.body["errors"], @r#"
+    [
+      {
+        "code": "unknown_lora",
+        "detail": "there is no LoRA `nerijs/pixel-art-xl`: none is served here",
+        "pointer": "/input/loras/nerijs~1pixel-art-xl"
+      }
+    ]
     "#);
     app.stop().await;
 }

@@ -67,8 +67,20 @@ pub(crate) struct TextToImageParameters {
     /// `ddim`, `pndm`, `euler`, `euler_ancestral`, `dpmpp_2m`, `dpmpp_2m_karras`, `lcm` or `unipc`, or
     /// `flow_match_euler` for flow-matching models; the model's own when absent.
     scheduler: Option<String>,
+    /// LoRAs to merge into the model: strengths, -10 to 10, by id; at most 4.
+    #[schema(example = json!({"nerijs/pixel-art-xl": 0.8}))]
+    loras: Option<BTreeMap<String, f64>>,
     /// Whether pictures go through the safety checker, where the model has one; true when absent.
     safety_check: Option<bool>,
+    /// `png` (the default), `jpeg` or `webp`.
+    #[schema(example = "png")]
+    output_format: Option<String>,
+    /// Quality of a JPEG or WebP; 90 when absent. PNG is lossless and takes none.
+    #[schema(minimum = 1, maximum = 100)]
+    output_quality: Option<u8>,
+    /// Whether prompt, seed and settings, and that the picture was generated, are written into the files; true
+    /// when absent.
+    embed_parameters: Option<bool>,
 }
 
 /// Parameters of an image-to-text job; the picture is the part `image` of the upload.
