@@ -13,7 +13,7 @@
 //! | --- | --- |
 //! | settings and the served part of the catalog | `config`, `served` |
 //! | when a job is leased | `slots`, `wake`, `leasing`, `lanes` |
-//! | what happens during an attempt | `attempt`, `stages`, `inputs`, `outputs`, `png` |
+//! | what happens during an attempt | `attempt`, `stages`, `inputs`, `outputs`, `encode` |
 //! | when an attempt is stopped | `running`, `heartbeat`, `watchdog` |
 //! | what becomes of it | `failure`, `settling` |
 //! | the device and its models | `device`, `device_thread`, `models`, `model_cache`, `warmup` |
@@ -24,6 +24,7 @@ mod config;
 mod database;
 mod device;
 mod device_thread;
+mod encode;
 mod failure;
 mod heartbeat;
 mod inputs;
@@ -34,7 +35,6 @@ mod memory;
 mod model_cache;
 mod models;
 mod outputs;
-mod png;
 mod running;
 mod served;
 mod service;

@@ -5,15 +5,15 @@ use std::time::Duration;
 use backon::Retryable;
 use bytes::Bytes;
 use darkroom_blobs::{Stored, artifact_key};
-use darkroom_jobs::{ArtifactId, Task};
+use darkroom_jobs::{ArtifactId, PictureFormat, Task};
 use darkroom_models::Output;
 use darkroom_store::{LeasedJob, NewArtifact, Recorded};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::database::{self, bounded};
+use crate::encode;
 use crate::failure::Cause;
-use crate::png;
 use crate::stages::{Stage, Stages};
 use crate::worker::Worker;
 
@@ -52,14 +52,38 @@ impl Results<'_> {
     }
 
     async fn encode(&self, output: Output) -> Result<Encoded, Cause> {
-        let text = match (&self.leased.task, &output) {
-            (Task::TextToImage(task), Output::Image { seed, .. }) => {
-                png::parameters(task, *seed, self.leased.lane.model())
-            }
-            _ => String::new(),
+        let (index, seed, image, nsfw) = match output {
+            Output::Image { index, seed, image, nsfw } => (index, seed, image, nsfw),
+            Output::Text(text) => return Ok(Encoded::caption(text)),
         };
-        let encode = tokio::task::spawn_blocking(move || encode(output, &text));
-        encode.await.map_err(|error| Cause::Encode(error.into()))?
+        let (format, parameters) = self.form(seed);
+        let size = image.dimensions();
+        let encode =
+            tokio::task::spawn_blocking(move || encode::encode(&image, format, parameters.as_deref()));
+        let encoded = encode.await.map_err(|error| Cause::Encode(error.into()))?;
+        let body = encoded.map_err(|error| Cause::Encode(error.into()))?.into();
+        let (content_type, extension) = encode::file_type(format);
+        Ok(Encoded {
+            index,
+            body,
+            content_type,
+            extension,
+            size: Some(size),
+            seed: Some(seed),
+            nsfw,
+            text: None,
+        })
+    }
+
+    /// How a picture is written, and what goes into its file beside the pixels.
+    fn form(&self, seed: u64) -> (PictureFormat, Option<String>) {
+        match &self.leased.task {
+            Task::TextToImage(task) => {
+                let parameters = || encode::parameters(task, seed, self.leased.lane.model());
+                (task.output.format, task.output.embed_parameters.then(parameters))
+            }
+            Task::ImageToText(_) => (PictureFormat::Png, None),
+        }
     }
 
     async fn store(&self, encoded: Encoded) -> Result<(), Cause> {
@@ -83,6 +107,19 @@ impl Results<'_> {
 }
 
 impl Encoded {
+    fn caption(text: String) -> Self {
+        Self {
+            index: 0,
+            body: text.clone().into(),
+            content_type: "text/plain; charset=utf-8",
+            extension: "txt",
+            size: None,
+            seed: None,
+            nsfw: false,
+            text: Some(text),
+        }
+    }
+
     fn artifact(self, key: String, stored: Stored) -> NewArtifact {
         NewArtifact {
             id: ArtifactId::from_uuid(Uuid::now_v7()),
@@ -97,30 +134,5 @@ impl Encoded {
             nsfw: self.nsfw,
             text: self.text,
         }
-    }
-}
-
-fn encode(output: Output, parameters: &str) -> Result<Encoded, Cause> {
-    match output {
-        Output::Image { index, seed, image, nsfw } => Ok(Encoded {
-            index,
-            body: png::encode(&image, parameters).map_err(|error| Cause::Encode(error.into()))?.into(),
-            content_type: "image/png",
-            extension: "png",
-            size: Some(image.dimensions()),
-            seed: Some(seed),
-            nsfw,
-            text: None,
-        }),
-        Output::Text(text) => Ok(Encoded {
-            index: 0,
-            body: text.clone().into(),
-            content_type: "text/plain; charset=utf-8",
-            extension: "txt",
-            size: None,
-            seed: None,
-            nsfw: false,
-            text: Some(text),
-        }),
     }
 }

@@ -53,6 +53,34 @@ async fn pictures_are_made_stored_and_recorded() {
 }
 
 #[tokio::test]
+async fn pictures_are_written_in_the_format_asked_for() {
+    let site = Site::new("formats", json!({})).await;
+    let worker = site.start();
+    let mut jobs = Vec::new();
+    for (format, content_type, expected) in [
+        ("png", "image/png", ImageFormat::Png),
+        ("jpeg", "image/jpeg", ImageFormat::Jpeg),
+        ("webp", "image/webp", ImageFormat::WebP),
+    ] {
+        for embed_parameters in [true, false] {
+            let input = json!({"prompt": "a red circle", "seed": 5, "output_format": format,
+                               "embed_parameters": embed_parameters});
+            let id = site.draw(input).await;
+            let artifact = site.finished(id).await.artifacts.pop().unwrap();
+            assert_eq!(artifact.content_type, content_type);
+            let bytes = object(&site, &artifact).await;
+            assert_eq!(image::guess_format(&bytes).unwrap(), expected);
+            let origin = b"trainedAlgorithmicMedia";
+            let found = bytes.windows(origin.len()).any(|window| window == origin);
+            assert_eq!(found, embed_parameters, "{format}");
+            jobs.push(id);
+        }
+    }
+    worker.stop().await;
+    site.clean(&jobs).await;
+}
+
+#[tokio::test]
 async fn caption_is_recorded_as_text_and_stored_as_an_object() {
     let site = Site::new("caption", json!({})).await;
     let worker = site.start();
