@@ -60,16 +60,27 @@ impl Saver {
         Ok(saver)
     }
 
-    /// Refuses names that promise another format than that of pictures.
-    pub(crate) fn for_pictures(self) -> anyhow::Result<Self> {
-        if let Target::File(path) = &self.target {
-            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-            let other = extension.filter(|it| matches!(it.as_str(), "jpg" | "jpeg" | "webp" | "gif"));
-            if let Some(other) = other {
-                bail!("{}: pictures are PNG files, not {other}", path.display());
+    /// The format to ask for: the one that was `chosen`, else the one that the file is called after.
+    ///
+    /// # Errors
+    /// When the file's name promises another format, or one that pictures are not made in.
+    pub(crate) fn format(&self, chosen: Option<String>) -> anyhow::Result<Option<String>> {
+        let Target::File(path) = &self.target else { return Ok(chosen) };
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let named = match extension.as_deref() {
+            Some(format @ ("png" | "webp")) => format,
+            Some("jpg" | "jpeg") => "jpeg",
+            Some(other @ ("gif" | "avif" | "bmp" | "tif" | "tiff")) => {
+                bail!("{}: pictures are PNG, JPEG or WebP files, not {other}", path.display())
             }
+            _ => return Ok(chosen),
+        };
+        match chosen {
+            Some(chosen) if chosen != named => {
+                bail!("{}: the name is that of a {named} file, and {chosen} is asked for", path.display())
+            }
+            _ => Ok(Some(named.to_owned())),
         }
-        Ok(self)
     }
 
     /// Writes a file where the results will go, and deletes it again.
@@ -160,6 +171,7 @@ fn default_name(job: &Job, artifact: &Artifact) -> String {
     let kind = artifact.content_type.split(';').next().unwrap_or_default();
     let extension = match kind {
         "text/plain" => "txt",
+        "image/jpeg" => "jpg",
         kind => kind.strip_prefix("image/").unwrap_or("bin"),
     };
     let slug = slug(&subject(job));
@@ -216,10 +228,27 @@ mod tests {
         let refused = Saver::new(Some(&missing), 1, 1).unwrap_err();
         assert!(format!("{refused:#}").contains("missing"), "{refused:#}");
         assert!(Saver::new(Some(Path::new("-")), 2, 1).is_err());
-        let jpeg = Saver::new(Some(&folder.path().join("out.jpg")), 1, 1).unwrap();
-        assert!(jpeg.for_pictures().unwrap_err().to_string().contains("PNG"));
         let new = folder.path().join("new/");
         Saver::new(Some(&new), 3, 4).unwrap();
         assert!(new.is_dir());
+    }
+
+    #[test]
+    fn files_are_in_the_format_they_are_called_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let format = |name: &str, chosen: Option<&str>| {
+            let saver = Saver::new(Some(&folder.path().join(name)), 1, 1).unwrap();
+            saver.format(chosen.map(str::to_owned)).map_err(|error| error.to_string())
+        };
+        let ok = |format: &str| Ok(Some(format.to_owned()));
+        assert_eq!(format("out.JPG", None), ok("jpeg"));
+        assert_eq!(format("out.jpeg", Some("jpeg")), ok("jpeg"));
+        assert_eq!(format("out.png", None), ok("png"));
+        assert_eq!(format("out.webp", None), ok("webp"));
+        assert_eq!(format("out", None), Ok(None));
+        assert_eq!(format("out.v2", Some("webp")), ok("webp"));
+        assert_eq!(format("album/", Some("webp")), ok("webp"));
+        assert!(format("out.png", Some("jpeg")).unwrap_err().contains("jpeg is asked for"));
+        assert!(format("out.gif", None).unwrap_err().contains("PNG, JPEG or WebP"));
     }
 }

@@ -111,9 +111,25 @@ pub(crate) struct PictureOptions {
     #[arg(long)]
     scheduler: Option<String>,
 
+    /// LoRA to merge into the model, and how strongly; can be given several times
+    #[arg(long, value_name = "ID=STRENGTH", value_parser = parse_lora)]
+    lora: Vec<(String, f64)>,
+
     /// Leave out the safety checker
     #[arg(long)]
     no_safety_check: bool,
+
+    /// png, jpeg or webp; unless given, what the file to save to is called after
+    #[arg(long)]
+    pub(crate) format: Option<String>,
+
+    /// Quality of a JPEG or WebP, 1 to 100
+    #[arg(long)]
+    quality: Option<u8>,
+
+    /// Leave prompt, seed and settings out of the files
+    #[arg(long)]
+    no_parameters: bool,
 }
 
 impl PictureOptions {
@@ -136,7 +152,11 @@ impl PictureOptions {
             seed: self.seed,
             images: self.images,
             scheduler: self.scheduler.clone(),
+            loras: self.lora.iter().cloned().collect(),
             safety_check: self.no_safety_check.then_some(false),
+            output_format: self.format.clone(),
+            output_quality: self.quality,
+            embed_parameters: self.no_parameters.then_some(false),
         }
     }
 }
@@ -182,6 +202,11 @@ impl QueueOptions {
 /// JSON has no word for the others, and leaves them out.
 fn parse_scale(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|scale: &f64| scale.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
+fn parse_lora(text: &str) -> Result<(String, f64), String> {
+    let (id, strength) = text.rsplit_once('=').ok_or("expected the id of a LoRA, `=` and a strength")?;
+    Ok((id.to_owned(), parse_scale(strength)?))
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

@@ -40,10 +40,10 @@ pub(super) struct Saved<'a> {
 }
 
 impl Generate {
-    pub(super) async fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(mut self, session: &Session) -> anyhow::Result<Outcome> {
         let prompts = read_prompts(self.prompts).await?;
         let saver = Saver::new(self.output.as_deref(), prompts.len(), self.picture.images.unwrap_or(1))?;
-        let saver = saver.for_pictures()?;
+        self.picture.format = saver.format(self.picture.format)?;
         let options = self.queue.job_options();
         let request = |prompt: &String| self.picture.request(prompt, self.queue.model.as_ref(), &options);
         let wanted: Vec<Wanted> =
