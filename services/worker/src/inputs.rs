@@ -7,6 +7,7 @@ use darkroom_jobs::{InputImage, Task};
 use darkroom_models::Request;
 use darkroom_store::LeasedJob;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
+use img_parts::jpeg::{Jpeg, JpegSegment};
 use sha2::{Digest, Sha256};
 
 use crate::worker::Worker;
@@ -79,11 +80,14 @@ impl std::fmt::LowerHex for HexDigest {
 
 /// Decodes a PNG, JPEG, WebP or (first frame of a) GIF, told apart by content, and turns it upright.
 fn decode(bytes: Bytes) -> Result<RgbImage, InputError> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+    let reader = ImageReader::new(Cursor::new(bytes.clone())).with_guessed_format();
     let mut reader = reader.map_err(|error| unusable(&error.into()))?;
     match reader.format() {
         Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Gif) => {}
         _ => return Err(InputError::Unusable("the image is none of PNG, JPEG, WebP and GIF".to_owned())),
+    }
+    if reader.format() == Some(ImageFormat::Jpeg) && !is_whole_jpeg(bytes) {
+        return Err(InputError::Unusable("the image cannot be decoded: the JPEG is cut short".to_owned()));
     }
     reader.limits(limits());
     let mut decoder = reader.into_decoder().map_err(|error| unusable(&error))?;
@@ -102,6 +106,15 @@ fn decode(bytes: Bytes) -> Result<RgbImage, InputError> {
     Ok(image.into_rgb8())
 }
 
+/// Whether the marker that ends a JPEG stands behind its header. The decoder fills what is missing with grey.
+fn is_whole_jpeg(bytes: Bytes) -> bool {
+    const END: [u8; 2] = [0xff, 0xd9];
+    let Ok(jpeg) = Jpeg::from_bytes(bytes.clone()) else { return false };
+    // Of the last segment, the pixels, only the header counts here: a thumbnail in a segment has an end, too.
+    let header: usize = jpeg.segments().iter().map(JpegSegment::len).sum();
+    bytes.get(END.len() + header..).is_some_and(|pixels| pixels.windows(END.len()).any(|pair| pair == END))
+}
+
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
@@ -112,7 +125,9 @@ fn limits() -> Limits {
 
 fn unusable(error: &ImageError) -> InputError {
     InputError::Unusable(match error {
-        ImageError::Limits(_) => "the image is too large".to_owned(),
+        ImageError::Limits(_) => format!(
+            "the image is too large, expected sides of at most {MAX_SIDE} and at most {MAX_PIXELS} pixels"
+        ),
         error => format!("the image cannot be decoded: {error}"),
     })
 }
