@@ -61,7 +61,7 @@ pub struct Job {
     pub model: String,
     /// Where it stands.
     pub state: JobState,
-    /// Grows with state and artifacts.
+    /// Grows with state, artifacts and warnings.
     pub version: i32,
     /// Priority class.
     pub priority: String,
@@ -69,6 +69,9 @@ pub struct Job {
     pub input: Value,
     /// Results so far, by index.
     pub artifacts: Vec<Artifact>,
+    /// What its owner should know although it does not fail for it.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Why it failed.
     pub error: Option<Failure>,
     /// How far the running attempt is; `None` unless the job runs.
@@ -122,6 +125,17 @@ pub struct Artifact {
     pub nsfw: bool,
     /// The caption.
     pub text: Option<String>,
+}
+
+/// Something that a job does not fail for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// The kind of warning, a stable word.
+    pub code: String,
+    /// What it says, for people.
+    pub message: String,
+    /// What it is about.
+    pub detail: Value,
 }
 
 /// Why a job failed.

@@ -23,6 +23,7 @@ mod price;
 mod state;
 mod submission;
 mod task;
+mod warning;
 
 pub use catalog::{Catalog, CatalogError, Defaults, Limits, Model, Source};
 pub use failure::{Failure, FailureClass, Retry, RetryPolicy};
@@ -36,3 +37,4 @@ pub use submission::{FieldError, Invalid, JobOptions, MAX_METADATA_ENTRIES, Subm
 pub use task::{
     ImageSize, ImageToText, InputImage, Pipeline, Prompt, PromptError, SchedulerKind, Task, TextToImage,
 };
+pub use warning::Warning;

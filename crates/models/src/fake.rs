@@ -10,7 +10,7 @@ use image::RgbImage;
 
 use self::directives::{Directives, Outcome};
 use crate::error::Error;
-use crate::model::{Model, Output, Progress, Request, Run};
+use crate::model::{Model, Output, Progress, Request, Run, Warning};
 use crate::request::{check_caption, check_text_to_image, seed_of};
 
 /// Steps a caption takes.
@@ -46,6 +46,7 @@ impl Default for FakeOptions {
 /// | directive | effect |
 /// | --- | --- |
 /// | `[fake:step_ms=200]` | each step takes 200 milliseconds |
+/// | `[fake:warn]` | warns that the text behind it was left out |
 /// | `[fake:nsfw]` | pictures are marked as objectionable |
 /// | `[fake:panic]` | panics in the first step |
 /// | `[fake:out_of_memory]` | [`Error::OutOfMemory`] in the first step |
@@ -80,6 +81,7 @@ impl Fake {
     fn draw(&self, task: &TextToImage, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
         check_text_to_image(task)?;
         let directives = Directives::parse(task.prompt.as_str())?;
+        warn(task.prompt.as_str(), &directives, run);
         for index in (0..task.images).filter(|index| !done.contains(index)) {
             let seed = seed_of(task, index)?;
             let progress = Progress { image: index, images: task.images, step: 0, steps: task.steps };
@@ -93,6 +95,7 @@ impl Fake {
     fn caption(&self, image: &RgbImage, prompt: &str, run: &mut Run<'_>) -> Result<(), Error> {
         check_caption(image)?;
         let directives = Directives::parse(prompt)?;
+        warn(prompt, &directives, run);
         let progress = Progress { image: 0, images: 1, step: 0, steps: CAPTION_STEPS };
         self.take_steps(progress, &directives, run)?;
         (run.on_output)(Output::Text(picture::caption(image, prompt)));
@@ -125,6 +128,13 @@ impl Fake {
                 Err(Error::Device("the directed hang is over".into()))
             }
         }
+    }
+}
+
+fn warn(prompt: &str, directives: &Directives, run: &mut Run<'_>) {
+    if let Some(at) = directives.warn_at {
+        let dropped = prompt[at..].trim().to_owned();
+        (run.on_warning)(Warning::PromptTruncated { encoder: "text_encoder", dropped, limit: 77 });
     }
 }
 

@@ -21,6 +21,7 @@
 //!     canceled: &AtomicBool::new(false),
 //!     on_progress: &mut |_| {},
 //!     on_output: &mut |output| outputs.push(output),
+//!     on_warning: &mut |_| {},
 //! };
 //! model.run(&request, &mut run)?;
 //! assert!(matches!(&outputs[..], [Output::Text(caption)] if caption.starts_with("a photo of")));
@@ -60,6 +61,6 @@ pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};
 pub use folder::ModelFolder;
 pub use load::{LoadOptions, load, weights_bytes};
-pub use model::{Model, Output, Progress, Request, Run};
+pub use model::{Model, Output, Progress, Request, Run, Warning};
 pub use scheduler::{Algorithm, Scheduler, SchedulerConfig, Walk};
 pub use vae::VaeEncoder;

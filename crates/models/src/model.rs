@@ -50,6 +50,8 @@ pub struct Run<'a> {
     pub on_progress: &'a mut dyn FnMut(Progress),
     /// Called once for each output.
     pub on_output: &'a mut dyn FnMut(Output),
+    /// Called for what the caller should know and the run does not fail for.
+    pub on_warning: &'a mut dyn FnMut(Warning),
 }
 
 impl Run<'_> {
@@ -71,6 +73,20 @@ pub struct Progress {
     /// Steps one picture takes. A few more than the caller asked for with multistep schedulers; for a caption
     /// the most tokens it may have.
     pub steps: u32,
+}
+
+/// Something about a request that its caller should know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// A prompt is longer than a text encoder reads; its end was left out.
+    PromptTruncated {
+        /// Which text encoder, by its name in the model's folder.
+        encoder: &'static str,
+        /// The text that was left out.
+        dropped: String,
+        /// The most tokens it reads, those that mark begin and end among them.
+        limit: u32,
+    },
 }
 
 /// A result.

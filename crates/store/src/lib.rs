@@ -32,6 +32,7 @@ mod tenants;
 pub mod testing;
 mod usage;
 mod view;
+mod warnings;
 mod workers;
 
 pub use accept::{Accepted, Idempotency, NewJob};

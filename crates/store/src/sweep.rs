@@ -54,6 +54,7 @@ impl Store {
             r#"
             with job as (update jobs set swept_at = now() where id = $1 returning id),
                  artifact as (delete from artifacts using job where job_id = job.id),
+                 warning as (delete from job_warnings using job where job_id = job.id),
                  attempt as (delete from attempts using job where job_id = job.id)
             delete from job_requests using job where job_id = job.id
             "#,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{Failure, JobId, JobState, Lane, Priority, Task, TenantId};
+use darkroom_jobs::{Failure, JobId, JobState, Lane, Priority, Task, TenantId, Warning};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub struct Job {
     pub priority: Priority,
     /// Where it stands.
     pub state: JobState,
-    /// Grows with state and artifacts, not with progress.
+    /// Grows with state, artifacts and warnings, not with progress.
     pub version: i32,
     /// Attempts that were started.
     pub attempts: i32,
@@ -56,6 +56,8 @@ pub struct Job {
     pub progress: Option<Progress>,
     /// Timings of the latest attempt, in milliseconds.
     pub timings: Option<BTreeMap<String, f64>>,
+    /// What runs reported without failing, in the order of arrival.
+    pub warnings: Vec<Warning>,
     /// Results so far, by index.
     pub artifacts: Vec<Artifact>,
 }
@@ -122,6 +124,7 @@ struct JobRow {
     metadata: serde_json::Value,
     progress: Option<serde_json::Value>,
     timings: Option<serde_json::Value>,
+    warnings: serde_json::Value,
 }
 
 impl TryFrom<JobRow> for Job {
@@ -169,6 +172,7 @@ impl TryFrom<JobRow> for Job {
                 .map(|value| attempt.json("progress", value))
                 .transpose()?,
             timings: row.timings.map(|value| attempt.json("timings", value)).transpose()?,
+            warnings: At { table: "job_warnings", id: row.id }.json("detail", row.warnings)?,
             artifacts: Vec::new(),
         })
     }
@@ -185,7 +189,10 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?"
+                      a.timings as "timings?",
+                      (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
+                                                                    w.detail) order by w.id), '[]')
+                       from job_warnings w where w.job_id = j.id) as "warnings!"
                from jobs j
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt
@@ -215,7 +222,10 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?"
+                      a.timings as "timings?",
+                      (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
+                                                                    w.detail) order by w.id), '[]')
+                       from job_warnings w where w.job_id = j.id) as "warnings!"
                from jobs j
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::device::{Ran, Trouble, Work};
+use crate::device::{Ran, Said, Trouble, Work};
 use crate::failure::{self, Cause};
 use crate::measure;
 use crate::outputs::{self, Results};
@@ -75,9 +75,9 @@ impl Attempt<'_> {
         }
         let request = self.stages.time(Stage::Fetch, self.worker.request(&self.leased));
         let request = self.unless_stopped(request).await??;
-        let (outputs, results) = mpsc::channel(outputs::WAITING);
+        let (said, results) = mpsc::channel(outputs::WAITING);
         let lane = self.leased.lane.clone();
-        let work = Work { lane, request, attempt: self.registered.attempt().clone(), outputs };
+        let work = Work { lane, request, attempt: self.registered.attempt().clone(), said };
         let submitted = Instant::now();
         let answer = self.unless_stopped(self.worker.device.submit(work)).await?;
         let limits = Limits { timeout: self.timeout(), stall: self.worker.stall };
@@ -94,8 +94,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Stores results while the device makes more, and stops the device when that fails.
-    async fn store(&self, results: mpsc::Receiver<darkroom_models::Output>) -> Result<(), Cause> {
+    /// Stores results and warnings while the device makes more, and stops the device when that fails.
+    async fn store(&self, results: mpsc::Receiver<Said>) -> Result<(), Cause> {
         let way_out = Results { worker: self.worker, leased: &self.leased, stages: &self.stages };
         let stored = self.unless_stopped(way_out.store_all(results)).await.and_then(|stored| stored);
         match &stored {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darkroom_jobs::Lane;
-use darkroom_models::{Error, Output, Request};
+use darkroom_models::{Error, Output, Request, Warning};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,8 +38,17 @@ pub(crate) struct Work {
     pub(crate) request: Request,
     /// Hears of each step, and says when to stop.
     pub(crate) attempt: Arc<RunningAttempt>,
-    /// Takes the results. While it is full, the device waits.
-    pub(crate) outputs: mpsc::Sender<Output>,
+    /// Takes what the model says. While it is full, the device waits.
+    pub(crate) said: mpsc::Sender<Said>,
+}
+
+/// What a model says while it runs.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// A result.
+    Output(Output),
+    /// What the caller should know beside.
+    Warning(Warning),
 }
 
 /// How an attempt's work on the device went.

@@ -1,18 +1,19 @@
 //! The one thread that owns a device and its models.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use darkroom_jobs::Lane;
-use darkroom_models::{Error, Output, Progress, Run};
+use darkroom_models::{Error, Progress, Run};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::device::{Command, Ran, Trouble, Work};
+use crate::device::{Command, Ran, Said, Trouble, Work};
 use crate::models::{LoadError, Models, Setup};
 use crate::running::{Phase, RunningAttempt};
 
@@ -117,7 +118,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 fn run(models: &mut Models, work: Work) -> Result<Ran, Trouble> {
-    let Work { lane, request, attempt, outputs } = work;
+    let Work { lane, request, attempt, said } = work;
     if attempt.why().is_some() {
         return Err(Trouble::Run(Error::Canceled));
     }
@@ -126,33 +127,42 @@ fn run(models: &mut Models, work: Work) -> Result<Ran, Trouble> {
     load(models, &lane)?;
     let started = Instant::now();
     attempt.enter(Phase::Stepping(started));
-    let mut handover =
-        Handover { attempt: attempt.clone(), outputs, held_up: Duration::ZERO, ready: started };
-    let mut on_progress = |progress| attempt.step(stored(progress));
-    let mut on_output = |output| handover.give(output);
-    let mut run =
-        Run { canceled: attempt.canceled(), on_progress: &mut on_progress, on_output: &mut on_output };
+    let handover = Handover {
+        attempt: attempt.clone(),
+        said,
+        held_up: Cell::new(Duration::ZERO),
+        ready: Cell::new(started),
+    };
+    let mut run = Run {
+        canceled: attempt.canceled(),
+        on_progress: &mut |progress| attempt.step(stored(progress)),
+        on_output: &mut |output| handover.give(Said::Output(output)),
+        on_warning: &mut |warning| handover.give(Said::Warning(warning)),
+    };
     models.run(&lane, &request, &mut run).map_err(Trouble::Run)?;
-    Ok(Ran { taken, started, ended: handover.ready, held_up: handover.held_up })
+    Ok(Ran { taken, started, ended: handover.ready.get(), held_up: handover.held_up.get() })
 }
 
-/// Hands results over, and measures how long that holds up the device.
+/// Hands over what the model says, and measures how long that holds up the device.
 struct Handover {
     attempt: Arc<RunningAttempt>,
-    outputs: mpsc::Sender<Output>,
-    held_up: Duration,
+    said: mpsc::Sender<Said>,
+    held_up: Cell<Duration>,
     /// When the latest result was ready.
-    ready: Instant,
+    ready: Cell<Instant>,
 }
 
 impl Handover {
-    fn give(&mut self, output: Output) {
-        self.ready = Instant::now();
+    fn give(&self, said: Said) {
+        let began = Instant::now();
+        if matches!(said, Said::Output(_)) {
+            self.ready.set(began);
+        }
         self.attempt.enter(Phase::HandingOver);
-        // Nobody takes results any more only after the attempt was stopped: the model ends at its next step.
-        let _ = self.outputs.blocking_send(output);
+        // Nobody listens any more only after the attempt was stopped: the model ends at its next step.
+        let _ = self.said.blocking_send(said);
         let now = Instant::now();
-        self.held_up += now - self.ready;
+        self.held_up.set(self.held_up.get() + (now - began));
         self.attempt.enter(Phase::Stepping(now));
     }
 }

@@ -1,17 +1,18 @@
-//! Results on their way out: encoded, stored, recorded, one after another, while the next is being made.
+//! Results and warnings on their way out: encoded, stored, recorded, one after another, while the next is being made.
 
 use std::time::Duration;
 
 use backon::Retryable;
 use bytes::Bytes;
 use darkroom_blobs::{Stored, artifact_key};
-use darkroom_jobs::{ArtifactId, PictureFormat, Task};
+use darkroom_jobs::{ArtifactId, PictureFormat, Task, Warning};
 use darkroom_models::Output;
 use darkroom_store::{LeasedJob, NewArtifact, Recorded};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::database::{self, bounded};
+use crate::device::Said;
 use crate::encode;
 use crate::failure::Cause;
 use crate::stages::{Stage, Stages};
@@ -42,13 +43,26 @@ pub(crate) struct Results<'a> {
 }
 
 impl Results<'_> {
-    /// Stores results until the device has no more of them.
-    pub(crate) async fn store_all(&self, mut outputs: mpsc::Receiver<Output>) -> Result<(), Cause> {
-        while let Some(output) = outputs.recv().await {
-            let encoded = self.stages.time(Stage::Encode, self.encode(output)).await?;
-            self.stages.time(Stage::Upload, self.store(encoded)).await?;
+    /// Stores results and warnings until the device has no more of them.
+    pub(crate) async fn store_all(&self, mut said: mpsc::Receiver<Said>) -> Result<(), Cause> {
+        while let Some(said) = said.recv().await {
+            match said {
+                Said::Output(output) => {
+                    let encoded = self.stages.time(Stage::Encode, self.encode(output)).await?;
+                    self.stages.time(Stage::Upload, self.store(encoded)).await?;
+                }
+                Said::Warning(warning) => self.warn(warning).await?,
+            }
         }
         Ok(())
+    }
+
+    async fn warn(&self, warning: darkroom_models::Warning) -> Result<(), Cause> {
+        let darkroom_models::Warning::PromptTruncated { encoder, dropped, limit } = warning;
+        let warning = Warning::prompt_truncated(encoder, &dropped, limit);
+        // The code alone: what was dropped is the caller's text.
+        tracing::info!(code = warning.code, encoder, "the model warns");
+        self.record(|| self.worker.store.record_warning(&self.leased.lease, &warning)).await
     }
 
     async fn encode(&self, output: Output) -> Result<Encoded, Cause> {
@@ -90,13 +104,16 @@ impl Results<'_> {
         let lease = &self.leased.lease;
         let key = artifact_key(lease.job, lease.attempt, encoded.index, encoded.extension);
         let stored = self.worker.blobs.put(&key, encoded.body.clone(), encoded.content_type).await;
-        self.record(encoded.artifact(key, stored.map_err(Cause::Upload)?)).await
+        let artifact = encoded.artifact(key, stored.map_err(Cause::Upload)?);
+        self.record(|| self.worker.store.record_artifact(lease, &artifact)).await
     }
 
-    async fn record(&self, artifact: NewArtifact) -> Result<(), Cause> {
-        let record = (|| bounded(self.worker.store.record_artifact(&self.leased.lease, &artifact)))
-            .retry(database::delays())
-            .when(database::Error::is_transient);
+    /// Makes an entry under the lease, again and again while the database is away.
+    async fn record<W>(&self, entry: impl Fn() -> W) -> Result<(), Cause>
+    where
+        W: Future<Output = Result<Recorded, darkroom_store::Error>>,
+    {
+        let record = (|| bounded(entry())).retry(database::delays()).when(database::Error::is_transient);
         let recorded = tokio::time::timeout(RECORD_BOUND, record).await;
         match recorded.unwrap_or(Err(database::Error::TimedOut)).map_err(Cause::Record)? {
             Recorded::Stored => Ok(()),

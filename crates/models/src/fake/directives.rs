@@ -22,6 +22,8 @@ pub(super) enum Outcome {
 pub(super) struct Directives {
     pub(super) step_time: Option<Duration>,
     pub(super) nsfw: bool,
+    /// Where the text begins of which the fake warns that it was left out.
+    pub(super) warn_at: Option<usize>,
     pub(super) outcome: Outcome,
     /// The picture in which `outcome` happens.
     pub(super) image: u32,
@@ -31,13 +33,20 @@ impl Directives {
     /// Reads every `[fake:…]` in `prompt`. An unknown one is refused: a typing error must not make a test of
     /// failures pass.
     pub(super) fn parse(prompt: &str) -> Result<Self, Error> {
-        let mut directives = Self { step_time: None, nsfw: false, outcome: Outcome::Succeed, image: 0 };
+        let mut directives =
+            Self { step_time: None, nsfw: false, warn_at: None, outcome: Outcome::Succeed, image: 0 };
         let mut rest = prompt;
         while let Some(start) = rest.find(OPENING) {
             rest = &rest[start + OPENING.len()..];
             let end = rest.find(']').unwrap_or(rest.len());
-            directives.apply(&rest[..end])?;
+            let word = &rest[..end];
             rest = &rest[end..];
+            match word {
+                "warn" => {
+                    directives.warn_at = Some(prompt.len() - rest.strip_prefix(']').unwrap_or(rest).len())
+                }
+                _ => directives.apply(word)?,
+            }
         }
         Ok(directives)
     }
@@ -82,6 +91,7 @@ mod tests {
             Directives {
                 step_time: Some(Duration::from_millis(20)),
                 nsfw: false,
+                warn_at: None,
                 outcome: Outcome::Fail,
                 image: 2
             }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use darkroom_jobs::{ImageSize, TextToImage};
-use darkroom_models::{Error, FakeOptions, Model, Output, Request, fake};
+use darkroom_models::{Error, FakeOptions, Model, Output, Request, Warning, fake};
 use image::RgbImage;
 
 use crate::support::{run, run_and_watch, task};
@@ -119,4 +119,16 @@ fn a_hang_ignores_the_cancel_flag_and_is_bounded() {
         let told = running.join().unwrap();
         assert!(matches!(told.result, Err(Error::Device(_))));
     });
+}
+
+#[test]
+fn a_directed_warning_names_the_text_behind_it() {
+    let dropped = || "on a mat".to_owned();
+    let warning = Warning::PromptTruncated { encoder: "text_encoder", dropped: dropped(), limit: 77 };
+    let told = run(&mut *model(), &draw(TextToImage { images: 2, ..task("a cat [fake:warn] on a mat") }));
+    assert_eq!((told.warnings, told.outputs.len()), (vec![warning.clone()], 2));
+    let prompt = "a cat [fake:warn] on a mat".to_owned();
+    let caption = Request::ImageToText { image: RgbImage::new(8, 8), prompt };
+    assert_eq!(run(&mut *model(), &caption).warnings, [warning]);
+    assert_eq!(run(&mut *model(), &draw(task("a cat"))).warnings, []);
 }

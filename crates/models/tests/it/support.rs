@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device as CandleDevice, Tensor};
 use darkroom_jobs::{ImageSize, Loras, PictureOutput, Prompt, TextToImage};
 use darkroom_models::{
-    Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request, Run,
+    Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request, Run, Warning,
 };
 use image::RgbImage;
 
@@ -80,6 +80,7 @@ pub(crate) struct Told {
     pub(crate) result: Result<(), Error>,
     pub(crate) progress: Vec<Progress>,
     pub(crate) outputs: Vec<Output>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 impl Told {
@@ -105,15 +106,20 @@ pub(crate) fn run_and_watch(
     canceled: &AtomicBool,
     watch: impl Fn(Progress),
 ) -> Told {
-    let (mut progress, mut outputs) = (Vec::new(), Vec::new());
+    let (mut progress, mut outputs, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut on_progress = |step| {
         progress.push(step);
         watch(step);
     };
     let mut on_output = |output| outputs.push(output);
-    let mut run = Run { canceled, on_progress: &mut on_progress, on_output: &mut on_output };
+    let mut run = Run {
+        canceled,
+        on_progress: &mut on_progress,
+        on_output: &mut on_output,
+        on_warning: &mut |warning| warnings.push(warning),
+    };
     let result = model.run(request, &mut run);
-    Told { result, progress, outputs }
+    Told { result, progress, outputs, warnings }
 }
 
 /// The largest difference of two tensors of the same shape.

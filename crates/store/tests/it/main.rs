@@ -14,3 +14,4 @@ mod states;
 mod sweep;
 mod tenants;
 mod usage;
+mod warnings;

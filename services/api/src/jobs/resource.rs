@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::{ImageToText, InputImage, JobId, Quality, Task, TextToImage};
+use darkroom_jobs::{ImageToText, InputImage, JobId, Quality, Task, TextToImage, Warning};
 use darkroom_store::{Artifact, Job};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
@@ -26,7 +26,7 @@ pub struct JobView {
     /// `queued`, `running`, `succeeded`, `failed`, `canceled` or `expired`; the last four are final.
     #[schema(example = "queued")]
     pub state: &'static str,
-    /// Grows with state and artifacts, not with progress.
+    /// Grows with state, artifacts and warnings, not with progress.
     pub version: i32,
     /// `interactive`, `normal` or `background`.
     #[schema(example = "normal")]
@@ -35,6 +35,8 @@ pub struct JobView {
     pub input: InputView,
     /// Results so far, by index.
     pub artifacts: Vec<ArtifactView>,
+    /// What the job's owner should know although it does not fail for it; empty when there is nothing.
+    pub warnings: Vec<WarningView>,
     /// Why it failed.
     pub error: Option<FailureView>,
     /// How far the running attempt is; null unless the job runs.
@@ -165,6 +167,22 @@ pub struct ArtifactView {
     pub text: Option<String>,
 }
 
+/// Something that a job does not fail for.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Warning)]
+pub struct WarningView {
+    /// Which kind: `prompt_truncated`. More will follow.
+    #[schema(example = "prompt_truncated")]
+    pub code: String,
+    /// What it says, for people.
+    #[schema(example = "text_encoder reads at most 77 tokens: the end of a prompt was left out")]
+    pub message: String,
+    /// What it is about. Of `prompt_truncated`: `encoder`, the text encoder; `dropped`, the text left out; `limit`,
+    /// the most tokens it reads.
+    #[schema(value_type = Object, example = json!({"encoder": "text_encoder", "dropped": "on a mat", "limit": 77}))]
+    pub detail: serde_json::Map<String, serde_json::Value>,
+}
+
 /// Why a job failed.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Failure)]
@@ -235,6 +253,7 @@ impl JobView {
             priority: job.priority.as_str(),
             input: InputView::from(job.task),
             artifacts: job.artifacts.into_iter().map(|artifact| ArtifactView::new(artifact, links)).collect(),
+            warnings: job.warnings.into_iter().map(WarningView::from).collect(),
             error: job
                 .failure
                 .map(|failure| FailureView { code: failure.class.as_str(), message: failure.message }),
@@ -312,6 +331,13 @@ impl From<TextToImage> for TextToImageView {
             output_quality: task.output.format.quality().map(Quality::get),
             embed_parameters: task.output.embed_parameters,
         }
+    }
+}
+
+impl From<Warning> for WarningView {
+    fn from(warning: Warning) -> Self {
+        let Warning { code, message, detail } = warning;
+        Self { code, message, detail }
     }
 }
 

@@ -64,7 +64,8 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
         "started_at": null,
         "state": "queued",
         "timings": null,
-        "version": 1
+        "version": 1,
+        "warnings": []
       }
     }
     "#);

@@ -1,3 +1,4 @@
+use darkroom_jobs::Warning;
 use reqwest::Method;
 use tokio::time::{Instant, timeout};
 
@@ -80,7 +81,8 @@ async fn a_finished_job_shows_everything() {
         "timings": {
           "inference": 12.5
         },
-        "version": 4
+        "version": 4,
+        "warnings": []
       }
     }
     "#);
@@ -101,6 +103,33 @@ async fn a_failed_job_says_why() {
       "code": "invalid_input",
       "message": "the image cannot be decoded"
     }
+    "#);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn warnings_are_shown_and_are_a_new_version() {
+    let app = App::start().await;
+    let path = format!("/v1/jobs/{}", app.queued().await);
+    let leased = app.worker().lease().await;
+    let before = Answer::of(app.get(&path)).await;
+    assert_eq!(before.raw("/warnings"), &serde_json::json!([]));
+    let warning = Warning::prompt_truncated("text_encoder", "on a mat", 77);
+    app.database.store.record_warning(&leased.lease, &warning).await.unwrap();
+    let after = Answer::of(app.get(&path)).await;
+    assert_ne!(before.headers["etag"], after.headers["etag"]);
+    insta::assert_json_snapshot!(after.body["warnings"], @r#"
+    [
+      {
+        "code": "prompt_truncated",
+        "detail": {
+          "dropped": "on a mat",
+          "encoder": "text_encoder",
+          "limit": 77
+        },
+        "message": "text_encoder reads at most 77 tokens: the end of a prompt was left out"
+      }
+    ]
     "#);
     app.stop().await;
 }

@@ -86,7 +86,8 @@ async fn a_picture_is_enough_for_a_caption() {
         "started_at": null,
         "state": "queued",
         "timings": null,
-        "version": 1
+        "version": 1,
+        "warnings": []
       }
     }
     "#);

@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::time::Instant;
 
 use darkroom_blobs::artifact_key;
-use darkroom_jobs::{ArtifactId, JobState, LeaseToken, WorkerId};
+use darkroom_jobs::{ArtifactId, JobState, LeaseToken, Warning, WorkerId};
 use darkroom_queue::{Publisher, QueueConfig};
 use darkroom_store::{Artifact, LeaseRequest, NewArtifact, Outcome, Settled};
 use image::{ImageFormat, Rgb, RgbImage};
@@ -78,6 +78,21 @@ async fn pictures_are_written_in_the_format_asked_for() {
     }
     worker.stop().await;
     site.clean(&jobs).await;
+}
+
+#[tokio::test]
+async fn warnings_of_every_attempt_are_shown_once() {
+    let site = Site::new("warnings", json!({})).await;
+    let worker = site.start();
+    let silent = site.draw(json!({"prompt": "a red circle"})).await;
+    let twice = site.draw(json!({"prompt": "a cat [fake:fail] [fake:warn] on a mat"})).await;
+    assert_eq!(site.finished(silent).await.warnings, []);
+    let warned = site.wait(twice, |job| !job.warnings.is_empty() && job.failures > 0).await;
+    site.database.execute("update jobs set available_at = now() where state = 'queued'").await;
+    let again = site.wait(twice, |job| job.failures > warned.failures || job.state.is_final()).await;
+    assert_eq!(again.warnings, [Warning::prompt_truncated("text_encoder", "on a mat", 77)]);
+    worker.stop().await;
+    site.clean(&[silent, twice]).await;
 }
 
 #[tokio::test]

@@ -82,6 +82,7 @@ pub(crate) fn details(job: &Job) -> String {
         None => ("price", money(&job.price)),
     });
     lines.extend(job.metadata.iter().map(|(name, value)| ("metadata", format!("{name}={}", plain(value)))));
+    lines.extend(job.warnings.iter().map(|warning| ("warning", plain(&warning.message))));
     for artifact in &job.artifacts {
         lines.push(("result", artifact.url.clone()));
         lines.extend(artifact.text.as_deref().map(|text| ("caption", plain(text))));
@@ -120,6 +121,11 @@ pub(crate) fn ending(job: &Job) -> String {
         (_, count) => format!(" ({count} of its pictures were finished)"),
     };
     format!("job {} is {}{kept}", job.id, standing(job))
+}
+
+/// What a job did not fail for.
+pub(crate) fn warnings(job: &Job) -> impl Iterator<Item = String> {
+    job.warnings.iter().map(|warning| format!("job {}: warning: {}", job.id, plain(&warning.message)))
 }
 
 /// Seconds are enough for people.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::failure::{Outcome, complain};
 use crate::follow::follow;
 use crate::session::{Form, Session};
-use crate::show::{ending, plain};
+use crate::show::{ending, plain, warnings};
 use crate::wanted::{QueueOptions, Wanted, is_stdin};
 
 #[derive(Debug, Args)]
@@ -50,6 +50,7 @@ impl Caption {
             .collect();
         let report = |number: usize, job: &Job, ()| {
             let (file, outcome) = (&self.files[number], Outcome::of_state(job.state));
+            warnings(job).for_each(complain);
             if outcome != Outcome::Done {
                 complain(format_args!("{}: {}", file.display(), ending(job)));
             }

@@ -10,7 +10,7 @@ use crate::failure::{Outcome, complain};
 use crate::follow::follow;
 use crate::save::Saver;
 use crate::session::{Form, Session, print_line};
-use crate::show::ending;
+use crate::show::{ending, warnings};
 use crate::wanted::{PictureOptions, QueueOptions, Wanted, read_stdin};
 
 #[derive(Debug, Args)]
@@ -65,6 +65,7 @@ pub(super) fn report_saved(session: &Session, saved: &Saved) -> anyhow::Result<O
     } else {
         saved.files.iter().try_for_each(|file| print_line(&file.display().to_string()))?;
     }
+    warnings(saved.job).for_each(complain);
     let outcome = Outcome::of_state(saved.job.state);
     if outcome != Outcome::Done {
         complain(ending(saved.job));
