@@ -2,7 +2,6 @@
 //! `BlipForConditionalGeneration`.
 
 mod config;
-mod preprocess;
 mod text;
 mod tokenizer;
 mod vision;
@@ -11,7 +10,6 @@ use candle_core::{DType, Tensor};
 use image::RgbImage;
 
 use self::config::BlipConfig;
-use self::preprocess::Preprocessor;
 use self::text::TextDecoder;
 use self::tokenizer::BertTokenizer;
 use self::vision::VisionModel;
@@ -20,6 +18,7 @@ use crate::error::Error;
 use crate::folder::{Folder, ModelFolder};
 use crate::load::LoadOptions;
 use crate::model::{Model, Output, Progress, Request, Run};
+use crate::preprocess::Preprocessor;
 use crate::request::check_caption;
 use crate::weights::{Checkpoint, Weights};
 
@@ -49,7 +48,7 @@ impl Blip {
         let folder = Folder::new(model);
         let dtype = device.compute_dtype(options.dtype)?;
         let config = BlipConfig::load(&folder)?;
-        let preprocessor = Preprocessor::load(&folder, config.vision.image_size)?;
+        let preprocessor = Preprocessor::blip(&folder, config.vision.image_size)?;
         let tokenizer = BertTokenizer::load(&folder)?;
         let checkpoint = Checkpoint::open(folder.weights(WEIGHTS, dtype)?)?;
         let memory_bytes = check(&checkpoint, &config, dtype)?;
@@ -154,6 +153,10 @@ impl Blip {
 impl Model for Blip {
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    fn has_safety_checker(&self) -> bool {
+        false
     }
 
     fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {

@@ -1,7 +1,10 @@
-//! CLIP (Radford et al. 2021): its text transformer and its tokenizer.
+//! CLIP (Radford et al. 2021): its text transformer with its tokenizer, and its vision transformer.
 
+mod layer;
 mod text;
 mod tokenizer;
+mod vision;
 
 pub(crate) use self::text::{ClipConfig, ClipTextModel};
 pub(crate) use self::tokenizer::{ClipIds, ClipTokenizer};
+pub(crate) use self::vision::{ClipVisionConfig, ClipVisionModel};

@@ -19,6 +19,7 @@ use crate::folder::ModelFolder;
 use crate::load::LoadOptions;
 use crate::model::{Model, Output, Progress, Request, Run};
 use crate::request::{check_text_to_image, seed_of};
+use crate::safety::SafetyChecker;
 use crate::scheduler::{Scheduler, SchedulerConfig, Walk};
 use crate::unet::{Added, Unet};
 use crate::vae::VaeDecoder;
@@ -34,8 +35,7 @@ pub struct LatentDiffusion {
     unet: Unet,
     vae: VaeDecoder,
     scheduler: SchedulerConfig,
-    /// Whether the folder has a safety checker, which is not implemented.
-    has_safety_checker: bool,
+    safety_checker: Option<SafetyChecker>,
     /// Whether an empty negative prompt is no prompt, rather than an empty text.
     zeros_for_empty_prompt: bool,
     latent_channels: usize,
@@ -238,6 +238,11 @@ impl LatentDiffusion {
         Ok(self.vae.forward_tiled(latents)?)
     }
 
+    /// What looks at the pictures of a task that asks for it, if the model has one.
+    pub fn safety_checker(&self) -> Option<&SafetyChecker> {
+        self.safety_checker.as_ref()
+    }
+
     /// Refuses before the first step what this model cannot do.
     fn check(&self, task: &TextToImage) -> Result<(), Error> {
         check_text_to_image(task)?;
@@ -247,10 +252,6 @@ impl LatentDiffusion {
                 "width and height must be multiples of {} for this model, not {width} x {height}",
                 self.scale
             )));
-        }
-        if task.safety_check && self.has_safety_checker {
-            let message = "the model's safety checker is not implemented; send safety_check false";
-            return Err(Error::Unsupported(message.to_owned()));
         }
         Ok(())
     }
@@ -276,7 +277,11 @@ impl LatentDiffusion {
             };
             let latents = self.denoise(&noise, &conditioning, scheduler.clone(), &mut on_step)?;
             let image = pixels::image_from_planes(&self.decode(&latents)?)?;
-            (run.on_output)(Output::Image { index, seed, image, nsfw: false });
+            let nsfw = match &self.safety_checker {
+                Some(checker) if task.safety_check => checker.check(&image)?,
+                _ => false,
+            };
+            (run.on_output)(Output::Image { index, seed, image, nsfw });
         }
         Ok(())
     }
@@ -285,6 +290,10 @@ impl LatentDiffusion {
 impl Model for LatentDiffusion {
     fn memory_bytes(&self) -> u64 {
         self.memory_bytes
+    }
+
+    fn has_safety_checker(&self) -> bool {
+        self.safety_checker.is_some()
     }
 
     fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {

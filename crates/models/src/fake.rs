@@ -47,7 +47,7 @@ impl Default for FakeOptions {
 /// | --- | --- |
 /// | `[fake:step_ms=200]` | each step takes 200 milliseconds |
 /// | `[fake:warn]` | warns that the text behind it was left out |
-/// | `[fake:nsfw]` | pictures are marked as objectionable |
+/// | `[fake:nsfw]` | pictures are marked as objectionable, where the request asks for the safety check |
 /// | `[fake:panic]` | panics in the first step |
 /// | `[fake:out_of_memory]` | [`Error::OutOfMemory`] in the first step |
 /// | `[fake:invalid_input]` | [`Error::InvalidInput`] in the first step |
@@ -69,6 +69,10 @@ impl Model for Fake {
         self.options.memory_bytes
     }
 
+    fn has_safety_checker(&self) -> bool {
+        true
+    }
+
     fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {
         match request {
             Request::TextToImage { task, done } => self.draw(task, done, run),
@@ -87,7 +91,7 @@ impl Fake {
             let progress = Progress { image: index, images: task.images, step: 0, steps: task.steps };
             self.take_steps(progress, &directives, run)?;
             let image = picture::draw(task.prompt.as_str(), seed, task.size);
-            (run.on_output)(Output::Image { index, seed, image, nsfw: directives.nsfw });
+            (run.on_output)(Output::Image { index, seed, image, nsfw: directives.nsfw && task.safety_check });
         }
         Ok(())
     }

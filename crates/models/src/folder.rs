@@ -21,7 +21,10 @@ pub struct ModelFolder {
     /// The folder.
     pub path: PathBuf,
     /// By the component's name (`vae`, `unet`, …) a safetensors file of weights for the component's own
-    /// configuration, a folder with both, or the folder of a model that has such a component.
+    /// configuration, a folder with both, or a folder (of a model, say) with such a folder in it.
+    ///
+    /// A `safety_checker` makes one of a model that comes without; its image processor is the
+    /// `preprocessor_config.json` in the same folder, or in a folder `feature_extractor` beside it.
     pub components: BTreeMap<String, PathBuf>,
     /// Fields that take the place of those in `scheduler_config.json`: few-step weights for the U-Net of a model
     /// need another spacing of the timesteps than the model's own.
@@ -61,10 +64,22 @@ impl Folder {
         let (path, weights) = match self.overrides.get(name) {
             None => (own, None),
             Some(file) if file.is_file() => (own, Some(file.clone())),
-            Some(model) if model.join(MODEL_INDEX).is_file() => (model.join(name), None),
+            Some(model) if model.join(MODEL_INDEX).is_file() || model.join(name).is_dir() => {
+                (model.join(name), None)
+            }
             Some(folder) => (folder.clone(), None),
         };
         Self { path, overrides: BTreeMap::new(), weights }
+    }
+
+    /// Whether something stands in for the component `name`.
+    pub(crate) fn overrides(&self, name: &str) -> bool {
+        self.overrides.contains_key(name)
+    }
+
+    /// The folder `name` next to this one.
+    pub(crate) fn sibling(&self, name: &str) -> Self {
+        Self { path: self.path.with_file_name(name), overrides: BTreeMap::new(), weights: None }
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
@@ -136,8 +151,9 @@ impl Folder {
                 return self.shards(index);
             }
         }
-        let others = ["bin", "ckpt", "pt", "msgpack", "h5"];
-        let pickled = others.iter().map(|ext| format!("{stem}.{ext}")).find(|name| self.has(name));
+        let others = ["bin", "ckpt", "pt", "msgpack", "h5"].map(|ext| format!("{stem}.{ext}"));
+        // Transformers calls pickled weights by another stem than its safetensors.
+        let pickled = others.into_iter().chain(["pytorch_model.bin".to_owned()]).find(|name| self.has(name));
         Err(Error::Load {
             file: self.path.clone(),
             tensor: None,

@@ -20,6 +20,9 @@ const CONFIG: &str = "config.json";
 pub struct LoadOptions {
     /// Precision of weights and arithmetic; `None` for the device's usual one (f32 on the CPU, f16 on a GPU).
     pub dtype: Option<DType>,
+    /// Leaves out the safety checker that the folder lists or that is among its components. Without this, a
+    /// folder that lists one and does not have its files is an error.
+    pub without_safety_checker: bool,
 }
 
 /// Reads a folder in Hugging Face layout. Takes seconds; touches only files in `folder`.
@@ -55,7 +58,7 @@ pub fn weights_bytes(
 ) -> Result<u64, Error> {
     let dtype = device.compute_dtype(options.dtype)?;
     match Family::of(folder, pipeline)? {
-        Family::Diffusion(family) => diffusion::weights_bytes(folder, family, dtype),
+        Family::Diffusion(family) => diffusion::weights_bytes(folder, family, dtype, options),
         Family::Blip => blip::weights_bytes(folder, dtype),
     }
 }

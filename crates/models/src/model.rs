@@ -13,6 +13,9 @@ pub trait Model: Send {
     /// Bytes of weights it holds in the memory of its device.
     fn memory_bytes(&self) -> u64;
 
+    /// Whether it has a safety checker that looks at its pictures. `false` for models that make none.
+    fn has_safety_checker(&self) -> bool;
+
     /// Runs `request` to its end, emitting each output through `run` as soon as it is ready.
     ///
     /// # Errors
@@ -100,7 +103,8 @@ pub enum Output {
         seed: u64,
         /// The pixels.
         image: RgbImage,
-        /// Whether the model's safety checker objects to it.
+        /// Whether the model's safety checker objects to it, which changes nothing in the pixels. `false` where
+        /// the model has none or the task does not ask for it.
         nsfw: bool,
     },
     /// A caption, which starts with the request's prompt.

@@ -143,7 +143,7 @@ impl Models {
 }
 
 fn options(served: &ServedModel) -> LoadOptions {
-    LoadOptions { dtype: served.dtype }
+    LoadOptions { dtype: served.dtype, ..LoadOptions::default() }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub(super) struct VisionModel {
 impl VisionModel {
     pub(super) fn load(config: &VisionConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let size = config.hidden_size;
-        let side = config.image_size / config.patch_size;
+        let patches = (config.image_size / config.patch_size).saturating_pow(2);
         let embeddings = weights.pp("embeddings");
         let patch = Kernel { size: config.patch_size, stride: config.patch_size, padding: 0 };
         let layers = (0..config.num_hidden_layers)
@@ -29,7 +29,7 @@ impl VisionModel {
         Ok(Self {
             patch_embedding: conv2d(3, size, patch, &embeddings.pp("patch_embedding"))?,
             class_embedding: embeddings.get("class_embedding", (1, 1, size))?,
-            position_embedding: embeddings.get("position_embedding", (1, side * side + 1, size))?,
+            position_embedding: embeddings.get("position_embedding", (1, patches.saturating_add(1), size))?,
             layers,
             post_layernorm: layer_norm(size, config.layer_norm_eps, &weights.pp("post_layernorm"))?,
         })
@@ -64,7 +64,7 @@ impl Layer {
         Ok(Self {
             heads: config.num_attention_heads,
             layer_norm1: layer_norm(size, config.layer_norm_eps, &weights.pp("layer_norm1"))?,
-            qkv: linear(size, 3 * size, &attention.pp("qkv"))?,
+            qkv: linear(size, size.saturating_mul(3), &attention.pp("qkv"))?,
             projection: linear(size, size, &attention.pp("projection"))?,
             layer_norm2: layer_norm(size, config.layer_norm_eps, &weights.pp("layer_norm2"))?,
             fc1: linear(size, inner, &mlp.pp("fc1"))?,

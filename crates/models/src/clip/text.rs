@@ -1,14 +1,15 @@
 //! CLIP's text transformer (Radford et al. 2021); transformers `CLIPTextModel` and
 //! `CLIPTextModelWithProjection`.
 
-use candle_core::{DType, Device, Result as CandleResult, Tensor};
+use candle_core::{Device, Result as CandleResult, Tensor};
 use candle_nn::{Embedding, LayerNorm, Module};
 use serde::Deserialize;
 
-use crate::attention::{Attend, attend, causal_mask, merge_heads, split_heads};
+use super::layer::{Layer, LayerConfig};
+use crate::attention::causal_mask;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::layers::{Activation, Linear, embedding, layer_norm, linear, linear_no_bias};
+use crate::layers::{Activation, Linear, embedding, layer_norm, linear_no_bias};
 use crate::weights::Weights;
 
 const CONFIG: &str = "config.json";
@@ -46,6 +47,16 @@ impl ClipConfig {
         }
         Ok(config)
     }
+
+    fn layer(&self) -> LayerConfig {
+        LayerConfig {
+            hidden_size: self.hidden_size,
+            intermediate_size: self.intermediate_size,
+            heads: self.num_attention_heads,
+            activation: self.hidden_act,
+            eps: self.layer_norm_eps,
+        }
+    }
 }
 
 pub(crate) struct ClipTextModel {
@@ -76,7 +87,7 @@ impl ClipTextModel {
         let (size, positions) = (config.hidden_size, config.max_position_embeddings);
         let embeddings = root.pp("embeddings");
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::load(config, &root.pp("encoder.layers").pp(index)))
+            .map(|index| Layer::load(&config.layer(), &root.pp("encoder.layers").pp(index)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             token_embedding: embedding(config.vocab_size, size, &embeddings.pp("token_embedding"))?,
@@ -102,7 +113,7 @@ impl ClipTextModel {
         let mut penultimate = x.clone();
         for layer in &self.layers {
             penultimate = x;
-            x = layer.forward(&penultimate, &mask)?;
+            x = layer.forward(&penultimate, Some(&mask))?;
         }
         Ok(ClipStates { penultimate, last: self.final_layer_norm.forward(&x)? })
     }
@@ -115,50 +126,5 @@ impl ClipTextModel {
             Some(projection) => projection.forward(&pooled),
             None => Ok(pooled),
         }
-    }
-}
-
-struct Layer {
-    heads: usize,
-    layer_norm1: LayerNorm,
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    out_proj: Linear,
-    layer_norm2: LayerNorm,
-    fc1: Linear,
-    activation: Activation,
-    fc2: Linear,
-}
-
-impl Layer {
-    fn load(config: &ClipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
-        let (size, inner) = (config.hidden_size, config.intermediate_size);
-        let (attention, mlp) = (weights.pp("self_attn"), weights.pp("mlp"));
-        Ok(Self {
-            heads: config.num_attention_heads,
-            layer_norm1: layer_norm(size, config.layer_norm_eps, &weights.pp("layer_norm1"))?,
-            q_proj: linear(size, size, &attention.pp("q_proj"))?,
-            k_proj: linear(size, size, &attention.pp("k_proj"))?,
-            v_proj: linear(size, size, &attention.pp("v_proj"))?,
-            out_proj: linear(size, size, &attention.pp("out_proj"))?,
-            layer_norm2: layer_norm(size, config.layer_norm_eps, &weights.pp("layer_norm2"))?,
-            fc1: linear(size, inner, &mlp.pp("fc1"))?,
-            activation: config.hidden_act,
-            fc2: linear(inner, size, &mlp.pp("fc2"))?,
-        })
-    }
-
-    /// `(batch, tokens, hidden_size)` to the same.
-    fn forward(&self, x: &Tensor, mask: &Tensor) -> CandleResult<Tensor> {
-        let normed = self.layer_norm1.forward(x)?;
-        let q = split_heads(&self.q_proj.forward(&normed)?, self.heads)?;
-        let k = split_heads(&self.k_proj.forward(&normed)?, self.heads)?;
-        let v = split_heads(&self.v_proj.forward(&normed)?, self.heads)?;
-        let how = Attend { mask: Some(mask), score_dtype: Some(DType::F32) };
-        let attended = merge_heads(&attend(&q, &k, &v, how)?, self.heads)?;
-        let x = (x + self.out_proj.forward(&attended)?)?;
-        let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        x + self.fc2.forward(&self.activation.apply(&inner)?)?
     }
 }

@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::folder::{Folder, MODEL_INDEX, ModelFolder};
 use crate::load::LoadOptions;
+use crate::safety::{self, SafetyFiles};
 use crate::scheduler::SchedulerConfig;
 use crate::unet::{Unet, UnetConfig};
 use crate::vae::{VaeConfig, VaeDecoder};
@@ -37,7 +38,8 @@ struct Configs {
     unet: UnetConfig,
     vae: VaeConfig,
     scheduler: SchedulerConfig,
-    has_safety_checker: bool,
+    /// The class of the safety checker that the index lists.
+    safety_checker: Option<String>,
     zeros_for_empty_prompt: bool,
 }
 
@@ -66,7 +68,7 @@ impl Configs {
             unet: UnetConfig::load(&folder.component("unet"))?,
             vae: VaeConfig::load(&folder.component("vae"))?,
             scheduler: scheduler_config(folder, model)?,
-            has_safety_checker: class_of(&index, "safety_checker").is_some(),
+            safety_checker: class_of(&index, safety::COMPONENT).map(str::to_owned),
             zeros_for_empty_prompt: index.get("force_zeros_for_empty_prompt") == Some(&Value::Bool(true)),
         };
         configs.check(folder)?;
@@ -164,7 +166,8 @@ pub(super) fn load(
     let configs = Configs::load(model, family)?;
     let tokenizers = text::tokenizers(&folder, family, &configs.clips)?;
     let checkpoints = Checkpoints::open(&folder, family, dtype)?;
-    let memory_bytes = checkpoints.check(&configs, dtype)?;
+    let safety = safety_files(&folder, &configs, dtype, options)?;
+    let memory_bytes = checkpoints.check(&configs, dtype)? + check_safety(safety.as_ref())?;
     let parts =
         checkpoints.assemble(&configs, dtype, |checkpoint, dtype| checkpoint.root(device.candle(), dtype))?;
     Ok(LatentDiffusion {
@@ -173,7 +176,7 @@ pub(super) fn load(
         unet: parts.unet,
         vae: parts.vae,
         scheduler: configs.scheduler,
-        has_safety_checker: configs.has_safety_checker,
+        safety_checker: safety.map(|files| files.load(device)).transpose()?,
         zeros_for_empty_prompt: configs.zeros_for_empty_prompt,
         latent_channels: configs.vae.latent_channels,
         scale: configs.vae.scale(),
@@ -183,10 +186,44 @@ pub(super) fn load(
 }
 
 /// Bytes that the tensors of the folder will take on the device, after the checks of [`load`].
-pub(crate) fn weights_bytes(model: &ModelFolder, family: Family, dtype: DType) -> Result<u64, Error> {
+pub(crate) fn weights_bytes(
+    model: &ModelFolder,
+    family: Family,
+    dtype: DType,
+    options: &LoadOptions,
+) -> Result<u64, Error> {
     let configs = Configs::load(model, family)?;
     let folder = Folder::new(model);
-    Checkpoints::open(&folder, family, dtype)?.check(&configs, dtype)
+    let safety = safety_files(&folder, &configs, dtype, options)?;
+    Ok(Checkpoints::open(&folder, family, dtype)?.check(&configs, dtype)? + check_safety(safety.as_ref())?)
+}
+
+/// The files of the safety checker that the index lists or that was brought from elsewhere.
+///
+/// One that is listed must be there: a model that comes with a checker is not run without one unless
+/// [`LoadOptions::without_safety_checker`] says so.
+fn safety_files(
+    folder: &Folder,
+    configs: &Configs,
+    dtype: DType,
+    options: &LoadOptions,
+) -> Result<Option<SafetyFiles>, Error> {
+    if options.without_safety_checker {
+        return Ok(None);
+    }
+    match configs.safety_checker.as_deref() {
+        _ if folder.overrides(safety::COMPONENT) => SafetyFiles::open(folder, dtype).map(Some),
+        None => Ok(None),
+        Some(safety::CLASS) => SafetyFiles::open(folder, dtype).map(Some),
+        Some(class) => {
+            let message = format!("the model's safety_checker is a {class}, which is not implemented");
+            Err(Error::Unsupported(message))
+        }
+    }
+}
+
+fn check_safety(files: Option<&SafetyFiles>) -> Result<u64, Error> {
+    files.map_or(Ok(0), SafetyFiles::check)
 }
 
 fn scheduler_config(folder: &Folder, model: &ModelFolder) -> Result<SchedulerConfig, Error> {

@@ -15,7 +15,7 @@ const PRECISIONS: [(DType, f32); 3] = [(DType::F32, 60.0), (DType::F16, 30.0), (
 fn pictures_agree_with_the_reference_in_every_precision() {
     let device = Device::cuda(0).unwrap();
     for (dtype, least) in PRECISIONS {
-        let options = LoadOptions { dtype: Some(dtype) };
+        let options = LoadOptions { dtype: Some(dtype), ..LoadOptions::default() };
         let model = LatentDiffusion::load(&models().join("shapes-sd").into(), &device, &options).unwrap();
         for case in cases() {
             let noise = model.noise(0, ImageSize::new(128, 128).unwrap()).unwrap();
@@ -36,9 +36,12 @@ fn pictures_agree_with_the_reference_in_every_precision() {
 fn captions_are_those_of_the_reference_in_every_precision() {
     let device = Device::cuda(0).unwrap();
     for (dtype, _) in PRECISIONS {
-        let mut model =
-            Blip::load(&models().join("shapes-blip").into(), &device, &LoadOptions { dtype: Some(dtype) })
-                .unwrap();
+        let mut model = Blip::load(
+            &models().join("shapes-blip").into(),
+            &device,
+            &LoadOptions { dtype: Some(dtype), ..LoadOptions::default() },
+        )
+        .unwrap();
         let image = recorded_image("caption-6.png");
         let told = run(&mut model, &Request::ImageToText { image, prompt: "a photo of".to_owned() });
         let expected = "a photo of a large yellow diamond on a red background";

@@ -102,10 +102,21 @@ fn prompts_direct_failures() {
 
 #[test]
 fn a_failure_can_be_directed_at_a_later_picture() {
-    let task = TextToImage { images: 3, ..task("[fake:fail@1] [fake:nsfw]") };
+    let task = TextToImage { images: 3, ..task("[fake:fail@1]") };
     let told = run(&mut *model(), &draw(task));
     assert!(matches!(told.result, Err(Error::Device(_))));
-    assert!(matches!(told.outputs[..], [Output::Image { index: 0, nsfw: true, .. }]));
+    assert!(matches!(told.outputs[..], [Output::Image { index: 0, .. }]));
+}
+
+#[test]
+fn pictures_are_marked_where_the_prompt_directs_it_and_the_task_asks_for_the_check() {
+    assert!(model().has_safety_checker());
+    for (prompt, safety_check) in [("[fake:nsfw]", true), ("[fake:nsfw]", false), ("a cat", true)] {
+        let told = run(&mut *model(), &draw(TextToImage { safety_check, ..task(prompt) }));
+        told.result.unwrap();
+        let expected = prompt == "[fake:nsfw]" && safety_check;
+        assert!(matches!(told.outputs[..], [Output::Image { nsfw, .. }] if nsfw == expected), "{prompt}");
+    }
 }
 
 #[test]

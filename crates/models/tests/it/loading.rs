@@ -10,29 +10,14 @@ use darkroom_models::{DType, Device, Error, LoadOptions, ModelFolder, load, weig
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{models, run, task};
+use crate::support::{self, edit_json, edit_weights, models, run, task};
 
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 const VAE: &str = "vae/diffusion_pytorch_model.safetensors";
 
 /// A copy of a bundled model that a test may damage.
 fn copy_of(model: &str) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_folder(&models().join(model), copy.path());
-    copy
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
+    support::copy_of(&models().join(model))
 }
 
 fn load_sd(folder: &Path) -> Result<Box<dyn darkroom_models::Model>, Error> {
@@ -45,18 +30,6 @@ fn message(folder: &Path) -> String {
         Ok(_) => panic!("the folder loads"),
         Err(error) => error.to_string().replace(&folder.display().to_string(), "FOLDER"),
     }
-}
-
-fn edit_json(file: &Path, edit: impl FnOnce(&mut Value)) {
-    let mut value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
-    edit(&mut value);
-    fs::write(file, serde_json::to_vec(&value).unwrap()).unwrap();
-}
-
-fn edit_weights(file: &Path, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
-    let mut tensors = candle_core::safetensors::load(file, &CandleDevice::Cpu).unwrap();
-    edit(&mut tensors);
-    candle_core::safetensors::save(&tensors, file).unwrap();
 }
 
 #[test]
@@ -98,7 +71,7 @@ fn an_unknown_class_and_an_empty_folder_are_refused() {
 
 #[test]
 fn half_precision_is_refused_on_the_cpu() {
-    let options = LoadOptions { dtype: Some(DType::BF16) };
+    let options = LoadOptions { dtype: Some(DType::BF16), ..LoadOptions::default() };
     let result = load(&models().join("shapes-sd").into(), Pipeline::TextToImage, &Device::cpu(), &options);
     assert!(matches!(result, Err(Error::Unsupported(_))));
 }
@@ -356,21 +329,6 @@ fn a_scheduler_that_is_not_implemented_is_only_an_error_when_none_is_named() {
         "the model's scheduler HeunDiscreteScheduler is not implemented; name ddim, pndm, euler, euler_ancestral, dpmpp_2m, dpmpp_2m_karras, lcm or unipc in the request"
     );
     draw(Some(darkroom_jobs::SchedulerKind::Euler)).unwrap();
-}
-
-#[test]
-fn a_safety_checker_that_cannot_be_run_is_not_passed_over() {
-    let copy = copy_of("shapes-sd");
-    edit_json(&copy.path().join("model_index.json"), |index| {
-        index["safety_checker"] = vec!["stable_diffusion", "StableDiffusionSafetyChecker"].into();
-    });
-    let mut model = load_sd(copy.path()).unwrap();
-    let mut draw = |safety_check| {
-        let task = darkroom_jobs::TextToImage { safety_check, ..task("a red circle") };
-        run(&mut *model, &darkroom_models::Request::TextToImage { task, done: vec![] }).result
-    };
-    assert!(matches!(draw(true), Err(Error::Unsupported(_))));
-    draw(false).unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod fake;
 mod families;
 mod loading;
 mod parity;
+mod safety;
 mod schedulers;
 mod sdxl;
 mod stable_diffusion;

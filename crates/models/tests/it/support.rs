@@ -1,6 +1,7 @@
 //! Paths, tasks and comparisons.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -10,6 +11,8 @@ use darkroom_models::{
     Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request, Run, Warning,
 };
 use image::RgbImage;
+use serde_json::Value;
+use tempfile::TempDir;
 
 /// The repository's `models/`.
 pub(crate) fn models() -> PathBuf {
@@ -51,6 +54,38 @@ pub(crate) fn reference(name: &str) -> HashMap<String, Tensor> {
 /// A file of tensors in `tests/reference`.
 pub(crate) fn reference_file(name: &str) -> HashMap<String, Tensor> {
     candle_core::safetensors::load(reference_folder(name), &CandleDevice::Cpu).unwrap()
+}
+
+/// A copy of a folder that a test may damage.
+pub(crate) fn copy_of(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    copy_folder(folder, copy.path());
+    copy
+}
+
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+pub(crate) fn edit_json(file: &Path, edit: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
+    edit(&mut value);
+    fs::write(file, serde_json::to_vec(&value).unwrap()).unwrap();
+}
+
+pub(crate) fn edit_weights(file: &Path, edit: impl FnOnce(&mut HashMap<String, Tensor>)) {
+    let mut tensors = candle_core::safetensors::load(file, &CandleDevice::Cpu).unwrap();
+    edit(&mut tensors);
+    candle_core::safetensors::save(&tensors, file).unwrap();
 }
 
 /// One small picture without guidance.
