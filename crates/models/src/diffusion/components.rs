@@ -67,7 +67,7 @@ impl Configs {
             clips: text::configs(folder, family)?,
             unet: UnetConfig::load(&folder.component("unet"))?,
             vae: VaeConfig::load(&folder.component("vae"))?,
-            scheduler: scheduler_config(folder, model)?,
+            scheduler: scheduler_config(folder, model, family)?,
             safety_checker: class_of(&index, safety::COMPONENT).map(str::to_owned),
             zeros_for_empty_prompt: index.get("force_zeros_for_empty_prompt") == Some(&Value::Bool(true)),
         };
@@ -226,11 +226,16 @@ fn check_safety(files: Option<&SafetyFiles>) -> Result<u64, Error> {
     files.map_or(Ok(0), SafetyFiles::check)
 }
 
-fn scheduler_config(folder: &Folder, model: &ModelFolder) -> Result<SchedulerConfig, Error> {
+fn scheduler_config(folder: &Folder, model: &ModelFolder, family: Family) -> Result<SchedulerConfig, Error> {
     let folder = folder.component("scheduler");
     let mut fields: Map<String, Value> = folder.json(SCHEDULER_CONFIG)?;
     fields.extend(model.scheduler.clone());
-    serde_json::from_value(fields.into()).map_err(|error| folder.invalid(SCHEDULER_CONFIG, error.to_string()))
+    let config: SchedulerConfig = serde_json::from_value(fields.into())
+        .map_err(|error| folder.invalid(SCHEDULER_CONFIG, error.to_string()))?;
+    Ok(match family {
+        Family::StableDiffusion => config.with_stable_diffusion_corrections(),
+        Family::StableDiffusionXl => config,
+    })
 }
 
 fn check_classes(folder: &Folder, family: Family, index: &HashMap<String, Value>) -> Result<(), Error> {
