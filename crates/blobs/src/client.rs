@@ -57,6 +57,18 @@ impl Blobs {
         }))
     }
 
+    /// Another bucket of the same store, with the same credentials and connections.
+    pub fn in_bucket(&self, bucket: impl Into<String>) -> Self {
+        let Inner { client, presigner, region, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            client: client.clone(),
+            presigner: presigner.clone(),
+            bucket: bucket.into(),
+            aborts: self.0.aborts.clone(),
+            region: region.clone(),
+        }))
+    }
+
     /// Creates the bucket unless it is there. Idempotent.
     ///
     /// # Errors

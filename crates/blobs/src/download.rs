@@ -73,6 +73,19 @@ impl Blobs {
         let object = object.map_err(|error| Error::from_sdk("get", key, error))?;
         Ok(download(key, object))
     }
+
+    /// Opens the object from byte `first` on, as long as its entity tag is still `etag`: for going on with what
+    /// was cut off.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when it is another object by now; else as [`Blobs::open`].
+    pub async fn open_unchanged(&self, key: &str, first: u64, etag: &str) -> Result<Download, Error> {
+        let get = self.0.client.get_object().bucket(&self.0.bucket).key(key).if_match(etag);
+        let range = (first > 0).then(|| ByteRange::From { first }.to_string());
+        let object = get.set_range(range).send().await;
+        let object = object.map_err(|error| Error::from_sdk("get", key, error))?;
+        Ok(download(key, object))
+    }
 }
 
 fn download(key: &str, object: GetObjectOutput) -> Download {

@@ -25,6 +25,12 @@ pub enum Error {
         /// The object's key.
         key: String,
     },
+    /// The object is not the one that the caller knew.
+    #[error("the object at {key} has changed")]
+    Changed {
+        /// The object's key.
+        key: String,
+    },
     /// The object is larger than the caller takes.
     #[error("object at {key} is larger than {max_bytes} bytes")]
     TooLarge {
@@ -93,6 +99,7 @@ impl Error {
             // Answers to HEAD have no body and thus no code of their own.
             ("NotFound", _) | (_, Some(404)) => Self::NotFound { key },
             ("InvalidRange", _) | (_, Some(416)) => Self::InvalidRange { key },
+            ("PreconditionFailed", _) | (_, Some(412)) => Self::Changed { key },
             // AccessDenied, InvalidAccessKeyId, SignatureDoesNotMatch, and RequestTimeTooSkewed when this
             // machine's clock is off by more than the store allows.
             (_, Some(status @ (401 | 403))) => {

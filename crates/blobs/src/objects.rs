@@ -43,6 +43,8 @@ pub struct ObjectInfo {
     pub key: String,
     /// Its size.
     pub size_bytes: u64,
+    /// Its entity tag, quoted.
+    pub etag: Option<String>,
     /// When it was stored, by the store's clock.
     pub last_modified: chrono::DateTime<Utc>,
 }
@@ -206,6 +208,7 @@ fn object_info(object: &Object) -> Option<ObjectInfo> {
     Some(ObjectInfo {
         key: object.key()?.to_owned(),
         size_bytes: unsigned(object.size()),
+        etag: object.e_tag().map(str::to_owned),
         last_modified: utc(object.last_modified()),
     })
 }

@@ -50,6 +50,33 @@ async fn missing_object_is_not_found() {
 }
 
 #[tokio::test]
+async fn reading_goes_on_only_while_the_object_is_the_same() {
+    let corner = Corner::new().await;
+    let key = corner.key("weights");
+    corner.blobs.put(&key, "twelve bytes".into(), "text/plain").await.unwrap();
+    let etag = corner.blobs.list(&key, None, 1).await.unwrap()[0].etag.clone().unwrap();
+    let rest = corner.blobs.open_unchanged(&key, 7, &etag).await.unwrap();
+    assert_eq!((rest.size_bytes, rest.content_length), (12, 5));
+    let rest: Vec<_> = rest.body.try_collect().await.unwrap();
+    assert_eq!(rest.concat(), b"bytes");
+    let whole = corner.blobs.open_unchanged(&key, 0, &etag).await.unwrap();
+    assert_eq!(whole.content_length, 12);
+
+    corner.blobs.put(&key, "other bytes!".into(), "text/plain").await.unwrap();
+    let error = corner.blobs.open_unchanged(&key, 7, &etag).await.unwrap_err();
+    assert!(matches!(&error, Error::Changed { key: changed } if *changed == key), "{error:?}");
+    corner.clean().await;
+}
+
+#[tokio::test]
+async fn other_bucket_of_the_store_has_objects_of_its_own() {
+    let corner = Corner::new().await;
+    let other = corner.blobs.in_bucket(format!("darkroom-{}", uuid::Uuid::new_v4()));
+    assert!(matches!(other.ping().await.unwrap_err(), Error::NoBucket { .. }));
+    corner.blobs.ping().await.unwrap();
+}
+
+#[tokio::test]
 async fn object_over_the_readers_limit_is_not_read() {
     let corner = Corner::new().await;
     let key = corner.key("input");
