@@ -35,6 +35,11 @@ impl Device {
         &self.0
     }
 
+    /// The precision it computes in unless it is asked for another: f32 on the CPU, f16 on a GPU.
+    pub fn usual_dtype(&self) -> DType {
+        if self.0.is_cpu() { DType::F32 } else { DType::F16 }
+    }
+
     /// The dtype to compute in: the asked one if this device can, else this device's usual one.
     pub(crate) fn compute_dtype(&self, asked: Option<DType>) -> Result<candle_core::DType, Error> {
         match (self.0.is_cpu(), asked) {
@@ -42,7 +47,7 @@ impl Device {
             (true, Some(other)) => {
                 Err(Error::Unsupported(format!("dtype {other} is not supported on {self}")))
             }
-            (false, asked) => Ok(asked.unwrap_or(DType::F16).candle()),
+            (false, asked) => Ok(asked.unwrap_or(self.usual_dtype()).candle()),
         }
     }
 }
