@@ -32,6 +32,16 @@ impl Catalog {
         Self { entries: vec![entry], model }
     }
 
+    /// A text-to-image model that is fetched from the hub's repository `id`.
+    pub fn hub(id: &str) -> Self {
+        let model = format!("hub-{}", Uuid::now_v7().simple());
+        let entry = json!({
+            "pipeline": "text-to-image", "model_id": model, "source": format!("hub:{id}"), "warm": true,
+            "defaults": {"width": 64, "height": 64, "steps": 2, "guidance_scale": 1.0},
+        });
+        Self { entries: vec![entry], model }
+    }
+
     /// The bundled demo models.
     pub fn demo() -> Self {
         let id = Uuid::now_v7().simple();
@@ -167,7 +177,8 @@ async fn run(name: &str, arguments: &[&str], settings: &[(String, String)], fold
     command.log()
 }
 
-fn models_folder() -> PathBuf {
+/// The bundled models.
+pub fn models_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models")
 }
 

@@ -1,21 +1,32 @@
 //! The catalog: which models this deployment serves, at which price and within which limits.
 //!
 //! The file is Livepeer's `aiModels.json`, read as it is, with optional keys of our own. Unknown keys and
-//! pipelines we do not serve are ignored, so that one file can configure both.
+//! pipelines we do not serve are ignored, so that one file can configure both; both are listed, for the log.
 
+mod entry;
+mod keys;
+mod source;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
 
+use self::entry::{Entry, LoraEntry};
+pub use self::source::{Lora, Repository, SafetyChecker, Source, is_commit};
 use crate::{Lane, LaneError, Pipeline, Price, RetryPolicy};
+
+/// The pipeline of entries that are LoRAs.
+const LORA: &str = "lora";
 
 /// A parsed catalog. Never empty; no two entries of a pipeline share an id or alias.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     models: Vec<Model>,
+    loras: Vec<Lora>,
     skipped: Vec<String>,
+    unknown_keys: Vec<String>,
 }
 
 /// One model this deployment serves.
@@ -31,6 +42,10 @@ pub struct Model {
     pub warm: bool,
     /// Where its weights come from.
     pub source: Source,
+    /// Components that come from elsewhere, by name.
+    pub components: BTreeMap<String, Source>,
+    /// Whether it has a safety checker.
+    pub safety_checker: SafetyChecker,
     /// Precision to compute in (`f32`, `f16`, `bf16`); the device's own choice when absent.
     pub dtype: Option<String>,
     /// Device memory it needs; measured from the weights when absent.
@@ -45,18 +60,6 @@ pub struct Model {
     pub defaults: Defaults,
     /// Bounds for parameters.
     pub limits: Limits,
-}
-
-/// Where weights come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// `builtin:fake`: no model at all, for tests. `builtin:fake?step_ms=N` waits that long at every step.
-    Fake {
-        /// Duration of one step.
-        step: Duration,
-    },
-    /// A folder in a Hugging Face layout; relative paths start at the worker's models folder.
-    Folder(String),
 }
 
 /// Values for parameters that a request leaves out.
@@ -146,39 +149,6 @@ pub enum CatalogError {
     Empty,
 }
 
-#[derive(Deserialize)]
-struct Entry {
-    pipeline: String,
-    model_id: String,
-    #[serde(default)]
-    warm: bool,
-    #[serde(default)]
-    price_per_unit: Option<Value>,
-    #[serde(default)]
-    pixels_per_unit: Option<Value>,
-    #[serde(default)]
-    currency: Option<String>,
-    #[serde(default)]
-    default: bool,
-    #[serde(default)]
-    aliases: Vec<String>,
-    #[serde(default)]
-    source: Option<String>,
-    #[serde(default)]
-    dtype: Option<String>,
-    #[serde(default)]
-    memory_bytes: Option<u64>,
-    /// Seconds.
-    #[serde(default)]
-    timeout: Option<u64>,
-    #[serde(default)]
-    max_attempts: Option<u16>,
-    #[serde(default)]
-    defaults: Defaults,
-    #[serde(default)]
-    limits: Limits,
-}
-
 impl Catalog {
     /// Time limit of an attempt unless the entry has its own.
     pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
@@ -191,16 +161,38 @@ impl Catalog {
         // In two steps, so that a syntax error is told as one.
         let document: Value = serde_json::from_str(text).map_err(CatalogError::Json)?;
         let Value::Array(entries) = document else { return Err(CatalogError::NoArray) };
-        let mut catalog = Self { models: Vec::new(), skipped: Vec::new() };
+        let mut catalog =
+            Self { models: Vec::new(), loras: Vec::new(), skipped: Vec::new(), unknown_keys: Vec::new() };
         for (index, value) in entries.into_iter().enumerate() {
-            let entry: Entry = serde_path_to_error::deserialize(value)
-                .map_err(|source| CatalogError::Entry { index, source })?;
-            match entry.pipeline.parse() {
-                Ok(pipeline) => catalog.add(index, entry.check(index, pipeline)?)?,
-                Err(_) => catalog.skipped.push(format!("{}:{}", entry.pipeline, entry.model_id)),
-            }
+            catalog.read(index, value)?;
         }
         if catalog.models.is_empty() { Err(CatalogError::Empty) } else { Ok(catalog) }
+    }
+
+    fn read(&mut self, index: usize, value: Value) -> Result<(), CatalogError> {
+        let wrong = |source| CatalogError::Entry { index, source };
+        if value.get("pipeline").is_some_and(|pipeline| pipeline == LORA) {
+            self.unknown_keys.extend(keys::unknown(&value, &keys::LORA));
+            let entry: LoraEntry = serde_path_to_error::deserialize(value).map_err(wrong)?;
+            return self.add_lora(index, entry.check(index)?);
+        }
+        let unknown = keys::unknown(&value, &keys::MODEL);
+        let entry: Entry = serde_path_to_error::deserialize(value).map_err(wrong)?;
+        let Ok(pipeline) = entry.pipeline.parse() else {
+            self.skipped.push(format!("{}:{}", entry.pipeline, entry.model_id));
+            return Ok(());
+        };
+        self.unknown_keys.extend(unknown);
+        self.add(index, entry.check(index, pipeline)?)
+    }
+
+    fn add_lora(&mut self, index: usize, lora: Lora) -> Result<(), CatalogError> {
+        if self.loras.iter().any(|other| other.id == lora.id) {
+            let problem = format!("`{}` names another LoRA already", lora.id);
+            return Err(CatalogError::Value { index, key: "model_id", problem });
+        }
+        self.loras.push(lora);
+        Ok(())
     }
 
     fn add(&mut self, index: usize, model: Model) -> Result<(), CatalogError> {
@@ -222,6 +214,17 @@ impl Catalog {
     /// Every model, in the order of the file.
     pub fn models(&self) -> &[Model] {
         &self.models
+    }
+
+    /// The LoRAs that a request may name, in the order of the file.
+    pub fn loras(&self) -> &[Lora] {
+        &self.loras
+    }
+
+    /// Keys that neither Livepeer nor this program knows, with their entry, for a line in the log: they have
+    /// no effect, and may be misspelt.
+    pub fn unknown_keys(&self) -> &[String] {
+        &self.unknown_keys
     }
 
     /// Entries of pipelines that are not served, as `pipeline:model`, for a line in the log.
@@ -247,90 +250,6 @@ impl Catalog {
     /// The model of a lane.
     pub fn of_lane(&self, lane: &Lane) -> Option<&Model> {
         self.models.iter().find(|model| model.lane == *lane)
-    }
-}
-
-impl Entry {
-    fn check(self, index: usize, pipeline: Pipeline) -> Result<Model, CatalogError> {
-        let bad = |key, problem: &str| CatalogError::Value { index, key, problem: problem.to_owned() };
-        let price = self.price(index)?;
-        let lane =
-            Lane::new(pipeline, self.model_id).map_err(|source| CatalogError::Lane { index, source })?;
-        let timeout = self.timeout.map_or(Catalog::DEFAULT_TIMEOUT, Duration::from_secs);
-        if timeout.is_zero() {
-            return Err(bad("timeout", "must be at least 1 second"));
-        }
-        let max_attempts = self.max_attempts.unwrap_or(RetryPolicy::DEFAULT_MAX_ATTEMPTS);
-        if !(1..=100).contains(&max_attempts) {
-            return Err(bad("max_attempts", "must be 1 to 100"));
-        }
-        if let Some(dtype) = &self.dtype
-            && !["f32", "f16", "bf16"].contains(&dtype.as_str())
-        {
-            return Err(bad("dtype", "must be one of f32, f16, bf16"));
-        }
-        self.limits.check().map_err(|problem| bad("limits", problem))?;
-        self.defaults.check(&self.limits).map_err(|problem| bad("defaults", problem))?;
-        let source = Source::parse(self.source.as_deref().unwrap_or(lane.model()))
-            .map_err(|problem| bad("source", problem))?;
-        Ok(Model {
-            lane,
-            aliases: self.aliases,
-            default: self.default,
-            warm: self.warm,
-            source,
-            dtype: self.dtype,
-            memory_bytes: self.memory_bytes,
-            price,
-            timeout,
-            retry: RetryPolicy { max_attempts },
-            defaults: self.defaults,
-            limits: self.limits,
-        })
-    }
-
-    fn price(&self, index: usize) -> Result<Option<Price>, CatalogError> {
-        let bad = |key, problem: &str| CatalogError::Value { index, key, problem: problem.to_owned() };
-        let Some(per_unit) = &self.price_per_unit else { return Ok(None) };
-        let per_unit = decimal(per_unit)
-            .filter(|price| !price.is_sign_negative())
-            .ok_or_else(|| bad("price_per_unit", "must be a number of at least 0"))?;
-        let pixels_per_unit = match &self.pixels_per_unit {
-            None => 1,
-            Some(value) => decimal(value)
-                .filter(|pixels| pixels.fract().is_zero() && *pixels >= Decimal::ONE)
-                .and_then(|pixels| u64::try_from(pixels).ok())
-                .ok_or_else(|| bad("pixels_per_unit", "must be a positive integer"))?,
-        };
-        let currency = self.currency.clone().unwrap_or_else(|| "USD".to_owned());
-        Ok(Some(Price { per_unit, pixels_per_unit, currency }))
-    }
-}
-
-/// A JSON number, or a string that holds one, without a detour over binary floating point.
-fn decimal(value: &Value) -> Option<Decimal> {
-    let text = match value {
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => text.clone(),
-        _ => return None,
-    };
-    Decimal::from_str_exact(&text).or_else(|_| Decimal::from_scientific(&text)).ok()
-}
-
-impl Source {
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        const FORM: &str = "must be `builtin:fake`, `builtin:fake?step_ms=N` or a folder";
-        match text.split_once(':') {
-            Some(("builtin", "fake")) => Ok(Self::Fake { step: Duration::ZERO }),
-            Some(("builtin", options)) => {
-                let step =
-                    options.strip_prefix("fake?step_ms=").and_then(|ms| ms.parse().ok()).ok_or(FORM)?;
-                Ok(Self::Fake { step: Duration::from_millis(step) })
-            }
-            Some(("file", folder)) if !folder.is_empty() => Ok(Self::Folder(folder.to_owned())),
-            None if !text.is_empty() => Ok(Self::Folder(text.to_owned())),
-            _ => Err(FORM),
-        }
     }
 }
 

@@ -25,7 +25,9 @@ mod submission;
 mod task;
 mod warning;
 
-pub use catalog::{Catalog, CatalogError, Defaults, Limits, Model, Source};
+pub use catalog::{
+    Catalog, CatalogError, Defaults, Limits, Lora, Model, Repository, SafetyChecker, Source, is_commit,
+};
 pub use failure::{Failure, FailureClass, Retry, RetryPolicy};
 pub use ids::{ArtifactId, IdError, JobId, LeaseToken, TenantId, WorkerId};
 pub use lane::{Lane, LaneError};

@@ -53,4 +53,4 @@ pub use sweep::ClosedAttempt;
 pub use tenants::Tenant;
 pub use usage::{DailyUsage, RolledUp};
 pub use view::{Job, JobFilter, JobVersion, Progress};
-pub use workers::{NewWorker, Worker};
+pub use workers::{FilesStatus, ModelStatus, NewWorker, Worker};

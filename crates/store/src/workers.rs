@@ -1,6 +1,10 @@
 //! Worker processes, as far as others want to know of them.
 
+use std::collections::BTreeMap;
+
 use darkroom_jobs::{Lane, WorkerId};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
 
 use crate::rows::At;
 use crate::{Error, Store};
@@ -27,6 +31,39 @@ pub struct Worker {
     pub lanes: Vec<Lane>,
     /// Lanes whose model it has in memory.
     pub loaded: Vec<Lane>,
+    /// How it stands with the models' files. Of a lane that is absent, they are there.
+    pub models: BTreeMap<Lane, ModelStatus>,
+}
+
+/// What a worker says about a model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// Whether its files are there.
+    pub files: FilesStatus,
+    /// Whether it has a safety checker; known once it was loaded.
+    pub safety_checker: Option<bool>,
+}
+
+/// Whether a model's files are on a worker's machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum FilesStatus {
+    /// Not yet.
+    Absent,
+    /// On their way.
+    Downloading {
+        /// Bytes that are there.
+        downloaded_bytes: u64,
+        /// All that belong to the model; 0 until that is known.
+        total_bytes: u64,
+    },
+    /// All of them are.
+    Available,
+    /// They could not be had. It is tried again.
+    Failed {
+        /// Why, for callers.
+        reason: String,
+    },
 }
 
 impl Store {
@@ -39,17 +76,24 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn worker_seen(&self, worker: &NewWorker, loaded: &[Lane]) -> Result<(), Error> {
+    pub async fn worker_seen(
+        &self,
+        worker: &NewWorker,
+        loaded: &[Lane],
+        models: &BTreeMap<Lane, ModelStatus>,
+    ) -> Result<(), Error> {
         let lanes: Vec<String> = worker.lanes.iter().map(Lane::to_string).collect();
         let loaded: Vec<String> = loaded.iter().map(Lane::to_string).collect();
         sqlx::query!(
-            "insert into workers (id, host, device, lanes, loaded) values ($1, $2, $3, $4, $5)
-             on conflict (id) do update set loaded = excluded.loaded, last_seen_at = now()",
+            "insert into workers (id, host, device, lanes, loaded, models) values ($1, $2, $3, $4, $5, $6)
+             on conflict (id) do update
+             set loaded = excluded.loaded, models = excluded.models, last_seen_at = now()",
             worker.id.as_uuid(),
             worker.host,
             worker.device,
             &lanes,
-            &loaded
+            &loaded,
+            Json(models) as _
         )
         .execute(&self.pool)
         .await?;
@@ -71,7 +115,8 @@ impl Store {
     /// When the database is unavailable.
     pub async fn workers(&self) -> Result<Vec<Worker>, Error> {
         sqlx::query!(
-            "select id, lanes, loaded from workers where last_seen_at > now() - $1 * interval '1 second' order by id",
+            "select id, lanes, loaded, models from workers
+             where last_seen_at > now() - $1 * interval '1 second' order by id",
             Self::SEEN_SECONDS
         )
         .fetch_all(&self.pool)
@@ -80,12 +125,13 @@ impl Store {
         .map(|row| {
             let at = At { table: "workers", id: row.id };
             let lanes = |column, words: &[String]| {
- words.iter().map(|word| at.word(column, word)).collect::<Result<Vec<Lane>, Error>>()
- };
+                words.iter().map(|word| at.word(column, word)).collect::<Result<Vec<Lane>, Error>>()
+            };
             Ok(Worker {
                 id: WorkerId::from_uuid(row.id),
                 lanes: lanes("lanes", &row.lanes)?,
                 loaded: lanes("loaded", &row.loaded)?,
+                models: at.json("models", row.models)?,
             })
         })
         .collect()

@@ -203,7 +203,9 @@ impl From<darkroom_blobs::Error> for Error {
             Blob::Unavailable { .. } | Blob::Refused { .. } | Blob::NoBucket { .. } => {
                 Self::Unavailable(error.into())
             }
-            Blob::InvalidRange { .. } | Blob::TooLarge { .. } => Self::Internal(error.into()),
+            Blob::InvalidRange { .. } | Blob::TooLarge { .. } | Blob::Changed { .. } => {
+                Self::Internal(error.into())
+            }
         }
     }
 }

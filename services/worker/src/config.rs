@@ -10,6 +10,10 @@ use darkroom_jobs::Lane;
 use darkroom_ops::OpsConfig;
 use darkroom_queue::QueueConfig;
 use darkroom_store::StoreConfig;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::model_store::{ModelStoreConfig, Patience};
 
 /// Leases jobs and runs them on a device.
 #[derive(Parser, Debug, Clone)]
@@ -42,6 +46,35 @@ pub struct WorkerConfig {
     /// Folder at which relative sources of the catalog start.
     #[arg(long, env = "DARKROOM_MODELS_DIR", value_name = "DARKROOM_MODELS_DIR", default_value = "models")]
     pub models_dir: PathBuf,
+
+    /// Folder for models that are fetched from the hub or from a bucket.
+    #[arg(
+        long,
+        env = "DARKROOM_MODEL_CACHE",
+        value_name = "DARKROOM_MODEL_CACHE",
+        default_value = "model-cache"
+    )]
+    pub model_cache: PathBuf,
+
+    /// The hub that sources with `hub:` name repositories of.
+    #[arg(
+        long,
+        env = "HF_ENDPOINT",
+        value_name = "HF_ENDPOINT",
+        default_value = "https://huggingface.co",
+        value_parser = parse_endpoint
+    )]
+    pub hf_endpoint: Url,
+
+    /// Token for the hub, for repositories that are private or gated.
+    #[arg(
+        long,
+        env = "HF_TOKEN",
+        value_name = "HF_TOKEN",
+        hide_env_values = true,
+        value_parser = parse_token
+    )]
+    pub hf_token: Option<SecretString>,
 
     /// Device to run models on: `cpu`, `cuda` or `cuda:N`.
     #[arg(long, env = "DARKROOM_DEVICE", value_name = "DARKROOM_DEVICE", default_value = "cpu")]
@@ -96,6 +129,38 @@ pub struct WorkerConfig {
         value_parser = RangedU64ValueParser::<u64>::new().range(1..=86_400)
     )]
     pub stall_seconds: u64,
+}
+
+impl WorkerConfig {
+    /// Where models come from.
+    pub(crate) fn model_store(&self) -> ModelStoreConfig {
+        ModelStoreConfig {
+            models_dir: self.models_dir.clone(),
+            cache: self.model_cache.clone(),
+            hub: self.hf_endpoint.clone(),
+            hub_token: self.hf_token.clone(),
+            patience: Patience::default(),
+        }
+    }
+}
+
+fn parse_endpoint(text: &str) -> Result<Url, String> {
+    let expected = "expected an http:// or https:// URL without user, query or fragment";
+    let url = Url::parse(text).map_err(|error| format!("{expected}: {error}"))?;
+    let plain = url.username().is_empty() && url.query().is_none() && url.fragment().is_none();
+    if matches!(url.scheme(), "http" | "https") && url.has_host() && plain {
+        Ok(url)
+    } else {
+        Err(expected.to_owned())
+    }
+}
+
+fn parse_token(text: &str) -> Result<SecretString, String> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(SecretString::from(text))
+    } else {
+        Err("expected a token of printable characters without spaces".to_owned())
+    }
 }
 
 /// Which device to run models on.
@@ -163,6 +228,12 @@ mod tests {
     }
 
     #[test]
+    fn token_is_kept_secret() {
+        let config = parse(&["--hf-token=hf_hush"]).unwrap();
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+
+    #[test]
     fn lanes_and_devices_are_read() {
         let config =
             parse(&["--lanes=text-to-image:a/b, image-to-text:c", "--device=cuda:3", "--allow-fake=true"])
@@ -180,6 +251,8 @@ mod tests {
             ("--lanes=cats", "DARKROOM_LANES", "pipeline:model"),
             ("--stall-seconds=0", "DARKROOM_STALL_SECONDS", "1..=86400"),
             ("--grace-seconds=-1", "DARKROOM_GRACE_SECONDS", "-1"),
+            ("--hf-endpoint=huggingface.co", "HF_ENDPOINT", "http:// or https://"),
+            ("--hf-token=two words", "HF_TOKEN", "without spaces"),
             ("--allow-fake=maybe", "DARKROOM_ALLOW_FAKE", "true, false"),
         ] {
             let refusal = parse(&[argument]).unwrap_err().to_string();

@@ -64,7 +64,8 @@ impl Worker {
     }
 
     async fn show_up(&self, me: &NewWorker) {
-        if let Err(error) = bounded(self.store.worker_seen(me, &self.device.loaded())).await {
+        let (loaded, models) = (self.device.loaded(), self.library.report());
+        if let Err(error) = bounded(self.store.worker_seen(me, &loaded, &models)).await {
             measure::heartbeat_failed();
             tracing::debug!(error = &error as &dyn std::error::Error, "failed to report as a worker");
         }

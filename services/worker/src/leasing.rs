@@ -10,7 +10,8 @@ impl Worker {
     /// Leases the best job there is. While the database is away, waits for it; `None` when there is no job, or
     /// when the worker is stopping.
     pub(crate) async fn lease(&self) -> Option<LeasedJob> {
-        let lanes = self.lanes.open();
+        let mut lanes = self.lanes.open();
+        lanes.retain(|lane| self.library.has(lane));
         if lanes.is_empty() {
             return None;
         }

@@ -16,6 +16,7 @@
 //! | what happens during an attempt | `attempt`, `stages`, `inputs`, `outputs`, `encode` |
 //! | when an attempt is stopped | `running`, `heartbeat`, `watchdog` |
 //! | what becomes of it | `failure`, `settling` |
+//! | where a model's files come from | `model_store`, `library`, `fetching` |
 //! | the device and its models | `device`, `device_thread`, `models`, `model_cache`, `warmup` |
 
 mod attempt;
@@ -26,13 +27,16 @@ mod device;
 mod device_thread;
 mod encode;
 mod failure;
+mod fetching;
 mod heartbeat;
 mod inputs;
 mod lanes;
 mod leasing;
+mod library;
 mod measure;
 mod memory;
 mod model_cache;
+pub mod model_store;
 mod models;
 mod outputs;
 mod running;

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use darkroom_jobs::Lane;
+use darkroom_jobs::{Lane, SafetyChecker};
 use darkroom_models::{
-    Device, Error, FakeOptions, LoadOptions, Model, Request, Run, fake, load, weights_bytes,
+    Device, Error, FakeOptions, LoadOptions, Model, ModelFolder, Request, Run, fake, load, weights_bytes,
 };
 use tokio::sync::watch;
 
+use crate::library::Library;
 use crate::measure;
 use crate::model_cache::{Loaded, ModelCache, NoRoom};
+use crate::model_store::Wanted;
 use crate::served::{Served, ServedModel, Weights};
 
 /// Why a model is not loaded.
@@ -26,6 +28,12 @@ pub(crate) enum LoadError {
         /// What it could have.
         free_bytes: u64,
     },
+    /// The catalog asks for a safety checker.
+    #[error("the catalog asks for a safety checker, and the model has none")]
+    NoSafetyChecker,
+    /// Its files are not here yet, or not any more.
+    #[error("its files are not here")]
+    NoFiles,
     /// Loading it panicked.
     #[error("panicked while loading: {0}")]
     Panicked(String),
@@ -38,6 +46,7 @@ pub(crate) enum LoadError {
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) served: Arc<Served>,
+    pub(crate) library: Arc<Library>,
     pub(crate) device: Device,
     pub(crate) budget_bytes: u64,
     /// Hears which lanes' models are loaded.
@@ -104,37 +113,41 @@ impl Models {
         let model = loop {
             match self.read(served) {
                 // The budget was too generous, or there is none: make room by trying.
-                Err(Error::OutOfMemory(error)) => match self.cache.evict_one() {
+                Err(LoadError::Model(Error::OutOfMemory(error))) => match self.cache.evict_one() {
                     Some(evicted) => measure::model_eviction(&evicted),
                     None => return Err(Error::OutOfMemory(error).into()),
                 },
                 other => break other?,
             }
         };
+        if served.needs_safety_checker() && !model.has_safety_checker() {
+            return Err(LoadError::NoSafetyChecker);
+        }
+        self.setup.library.loaded(&served.lane, model.has_safety_checker());
         let bytes = served.memory_bytes.unwrap_or_else(|| model.memory_bytes());
         tracing::info!(lane = %served.lane, bytes, warm = served.warm, "model loaded");
         self.cache.insert(Loaded { lane: served.lane.clone(), model, bytes, warm: served.warm });
         Ok(())
     }
 
-    fn weights_bytes(&self, served: &ServedModel) -> Result<u64, Error> {
-        match &served.weights {
-            Weights::Fake(_) => Ok(0),
-            Weights::Folder(folder) => {
-                weights_bytes(&folder.into(), served.lane.pipeline(), &self.setup.device, &options(served))
-            }
+    fn weights_bytes(&self, served: &ServedModel) -> Result<u64, LoadError> {
+        if let Weights::Fake(_) = served.weights {
+            return Ok(0);
         }
+        let (folder, pipeline) = (self.folder(served)?, served.lane.pipeline());
+        Ok(weights_bytes(&folder, pipeline, &self.setup.device, &options(served))?)
     }
 
-    fn read(&self, served: &ServedModel) -> Result<Box<dyn Model>, Error> {
-        match &served.weights {
-            Weights::Fake(step_time) => {
-                Ok(fake(FakeOptions { step_time: *step_time, ..FakeOptions::default() }))
-            }
-            Weights::Folder(folder) => {
-                load(&folder.into(), served.lane.pipeline(), &self.setup.device, &options(served))
-            }
+    fn read(&self, served: &ServedModel) -> Result<Box<dyn Model>, LoadError> {
+        if let Weights::Fake(step_time) = served.weights {
+            return Ok(fake(FakeOptions { step_time, ..FakeOptions::default() }));
         }
+        let (folder, pipeline) = (self.folder(served)?, served.lane.pipeline());
+        Ok(load(&folder, pipeline, &self.setup.device, &options(served))?)
+    }
+
+    fn folder(&self, served: &ServedModel) -> Result<ModelFolder, LoadError> {
+        self.setup.library.folder(&served.lane).ok_or(LoadError::NoFiles)
     }
 
     fn publish(&self) {
@@ -143,7 +156,10 @@ impl Models {
 }
 
 fn options(served: &ServedModel) -> LoadOptions {
-    LoadOptions { dtype: served.dtype, ..LoadOptions::default() }
+    let off = SafetyChecker::Off;
+    let without_safety_checker =
+        matches!(&served.weights, Weights::Files(Wanted { safety_checker, .. }) if *safety_checker == off);
+    LoadOptions { dtype: served.dtype, without_safety_checker }
 }
 
 #[cfg(test)]
@@ -162,8 +178,9 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let served = Arc::new(Served::of_models(names.iter().map(model).collect()));
+        let library = Arc::new(Library::needless(served.lanes()));
         let (loaded, lanes) = watch::channel(Vec::new());
-        let setup = Setup { served, device: Device::cpu(), budget_bytes, loaded };
+        let setup = Setup { served, library, device: Device::cpu(), budget_bytes, loaded };
         (Models::new(setup), lanes)
     }
 

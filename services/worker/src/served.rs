@@ -1,14 +1,14 @@
 //! The part of the catalog that this worker serves.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use darkroom_jobs::{Catalog, Lane, Model, Source};
+use darkroom_jobs::{Catalog, Lane, Model, SafetyChecker, Source};
 use darkroom_models::DType;
 
 use crate::WorkerConfig;
+use crate::model_store::{Precision, Wanted};
 
 /// The models this worker serves, in the order of the catalog. Never empty.
 #[derive(Debug, Clone)]
@@ -38,13 +38,13 @@ pub(crate) struct ServedModel {
 pub(crate) enum Weights {
     /// Nowhere: the fake, with this time for a step.
     Fake(Duration),
-    /// In this folder.
-    Folder(PathBuf),
+    /// In files that are here, or are to be fetched.
+    Files(Wanted),
 }
 
 impl Served {
-    /// Reads the catalog and picks what is to be served.
-    pub(crate) fn read(config: &WorkerConfig) -> anyhow::Result<Self> {
+    /// Reads the catalog and picks what is to be served, by a device whose usual precision is `usual`.
+    pub(crate) fn read(config: &WorkerConfig, usual: DType) -> anyhow::Result<Self> {
         let path = config.catalog.display();
         let text = fs::read_to_string(&config.catalog)
             .with_context(|| format!("failed to read DARKROOM_CATALOG {path}"))?;
@@ -53,17 +53,21 @@ impl Served {
         for skipped in catalog.skipped() {
             tracing::info!(entry = skipped, "catalog entry of a pipeline that is not served");
         }
-        Self::pick(&catalog, config)
+        for key in catalog.unknown_keys() {
+            tracing::warn!(key, "the catalog has a key that means nothing; is it misspelt?");
+        }
+        Self::pick(&catalog, config, usual)
     }
 
-    fn pick(catalog: &Catalog, config: &WorkerConfig) -> anyhow::Result<Self> {
+    fn pick(catalog: &Catalog, config: &WorkerConfig, usual: DType) -> anyhow::Result<Self> {
         let filter = &config.lanes.0;
         if let Some(unknown) = filter.iter().find(|lane| catalog.of_lane(lane).is_none()) {
             let known: Vec<String> = catalog.models().iter().map(|model| model.lane.to_string()).collect();
             bail!("DARKROOM_LANES names {unknown}, expected some of the catalog's: {}", known.join(", "));
         }
         let wanted = |model: &&Model| filter.is_empty() || filter.contains(&model.lane);
-        let models = catalog.models().iter().filter(wanted).map(|model| ServedModel::new(model, config));
+        let models =
+            catalog.models().iter().filter(wanted).map(|model| ServedModel::new(model, config, usual));
         Ok(Self { models: models.collect::<anyhow::Result<_>>()? })
     }
 
@@ -89,25 +93,45 @@ impl Served {
 }
 
 impl ServedModel {
-    fn new(model: &Model, config: &WorkerConfig) -> anyhow::Result<Self> {
+    fn new(model: &Model, config: &WorkerConfig, usual: DType) -> anyhow::Result<Self> {
         let lane = &model.lane;
+        let dtype = model.dtype.as_deref().map(str::parse).transpose();
+        let dtype: Option<DType> = dtype.with_context(|| format!("the catalog's dtype of {lane}"))?;
+        let precision = match dtype.unwrap_or(usual) {
+            DType::F32 => Precision::Full,
+            DType::F16 | DType::BF16 => Precision::Half,
+        };
         let weights = match &model.source {
             Source::Fake { .. } if !config.allow_fake => bail!(
                 "the catalog's source of {lane} is builtin:fake, which runs no model: \
                  set DARKROOM_ALLOW_FAKE to true to allow it, or name a folder"
             ),
             Source::Fake { step } => Weights::Fake(*step),
-            Source::Folder(folder) => Weights::Folder(config.models_dir.join(folder)),
+            source => Weights::Files(Wanted {
+                source: source.clone(),
+                components: model.components.clone(),
+                safety_checker: model.safety_checker.clone(),
+                precision,
+            }),
         };
-        let dtype = model.dtype.as_deref().map(str::parse).transpose();
         Ok(Self {
             lane: lane.clone(),
             warm: model.warm,
             weights,
-            dtype: dtype.with_context(|| format!("the catalog's dtype of {lane}"))?,
+            dtype,
             memory_bytes: model.memory_bytes,
             timeout: model.timeout,
         })
+    }
+
+    /// Whether it must not be served without a safety checker.
+    pub(crate) fn needs_safety_checker(&self) -> bool {
+        match &self.weights {
+            Weights::Fake(_) => false,
+            Weights::Files(wanted) => {
+                matches!(wanted.safety_checker, SafetyChecker::Required | SafetyChecker::From(_))
+            }
+        }
     }
 }
 
@@ -131,21 +155,22 @@ mod tests {
 
     fn pick(arguments: &[&str]) -> anyhow::Result<Served> {
         let arguments = ["worker", "--catalog=x"].iter().chain(arguments);
-        Served::pick(&Catalog::parse(CATALOG).unwrap(), &Only::parse_from(arguments).worker)
+        Served::pick(&Catalog::parse(CATALOG).unwrap(), &Only::parse_from(arguments).worker, DType::F32)
     }
 
     #[test]
-    fn relative_sources_start_at_the_models_folder() {
-        let served = pick(&["--allow-fake=true", "--models-dir=/m"]).unwrap();
-        let weights: Vec<&Weights> = served.models().iter().map(|model| &model.weights).collect();
-        assert_eq!(
-            weights,
-            [
-                &Weights::Fake(Duration::from_millis(5)),
-                &Weights::Folder("/m/real".into()),
-                &Weights::Folder("/weights/abs".into())
-            ]
-        );
+    fn half_precision_is_fetched_where_it_is_computed_in() {
+        let served = pick(&["--allow-fake=true"]).unwrap();
+        let precisions: Vec<Option<Precision>> = served
+            .models()
+            .iter()
+            .map(|model| match &model.weights {
+                Weights::Fake(_) => None,
+                Weights::Files(wanted) => Some(wanted.precision),
+            })
+            .collect();
+        assert_eq!(precisions, [None, Some(Precision::Half), Some(Precision::Full)]);
+        assert_eq!(served.models()[0].weights, Weights::Fake(Duration::from_millis(5)));
         assert_eq!(served.models()[1].dtype, Some(DType::F16));
     }
 

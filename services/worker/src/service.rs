@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::{self, bounded};
 use crate::device::Device;
+use crate::library::Library;
+use crate::model_store::ModelStore;
 use crate::models::Setup;
 use crate::served::Served;
 use crate::wake::Wake;
@@ -31,13 +33,21 @@ const GIVE_BACK_BOUND: Duration = Duration::from_secs(8);
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     measure::describe();
     let soft = &context.shutdown.soft;
-    let served = Arc::new(Served::read(&settings.worker)?);
-    let device = start_device(&settings.worker, served.clone())?;
-    let Some(store) = connect(&settings.store, soft).await? else { return Ok(()) };
+    let (device, budget_bytes) = open_device(&settings.worker)?;
+    let served = Arc::new(Served::read(&settings.worker, device.usual_dtype())?);
     let blobs = Blobs::connect(&settings.blobs);
+    let model_store = ModelStore::new(settings.worker.model_store(), blobs.clone());
+    let model_store = model_store.context("failed to prepare for HF_ENDPOINT")?;
+    let library = Arc::new(Library::new(&served, &model_store));
+    let (loaded, _) = watch::channel(Vec::new());
+    let setup = Setup { served: served.clone(), library: library.clone(), device, budget_bytes, loaded };
+    let device = Device::start(setup, usize::from(settings.worker.slots));
+    let device = device.context("failed to start the device's thread")?;
+    let Some(store) = connect(&settings.store, soft).await? else { return Ok(()) };
     let stall = Duration::from_secs(settings.worker.stall_seconds);
     let shutdown = context.shutdown.clone();
-    let worker = Arc::new(Worker::new(Parts { store, blobs, served, device, stall, shutdown }));
+    let worker =
+        Arc::new(Worker::new(Parts { store, blobs, served, library, model_store, device, stall, shutdown }));
     add_checks(&context.readiness, &worker);
 
     let over = CancellationToken::new();
@@ -57,7 +67,8 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     served
 }
 
-fn start_device(config: &WorkerConfig, served: Arc<Served>) -> anyhow::Result<Device> {
+/// The device, and how many bytes of weights it may hold.
+fn open_device(config: &WorkerConfig) -> anyhow::Result<(darkroom_models::Device, u64)> {
     let (device, budget_bytes) = match config.device {
         DeviceChoice::Cpu => (darkroom_models::Device::cpu(), memory::cpu_budget()),
         DeviceChoice::Cuda(ordinal) => {
@@ -65,10 +76,7 @@ fn start_device(config: &WorkerConfig, served: Arc<Served>) -> anyhow::Result<De
             (device.with_context(|| format!("DARKROOM_DEVICE cuda:{ordinal} cannot be used"))?, u64::MAX)
         }
     };
-    let budget_bytes = config.memory_budget_bytes.unwrap_or(budget_bytes);
-    let (loaded, _) = watch::channel(Vec::new());
-    let setup = Setup { served, device, budget_bytes, loaded };
-    Device::start(setup, usize::from(config.slots)).context("failed to start the device's thread")
+    Ok((device, config.memory_budget_bytes.unwrap_or(budget_bytes)))
 }
 
 /// Connects to the database, however long that takes; `None` when asked to stop meanwhile.
@@ -116,7 +124,7 @@ fn add_checks(readiness: &Readiness, worker: &Arc<Worker>) {
 }
 
 /// Starts what runs until the last attempt has ended. The returned token is canceled when every warm model
-/// was tried once.
+/// whose files are here was tried once.
 fn start_loops(
     context: &Context,
     worker: &Arc<Worker>,
@@ -144,6 +152,11 @@ fn start_loops(
     let (announcing, stop) = (worker.clone(), over.clone());
     context.tasks.spawn("announcements", async move {
         announcing.store.announce(&stop).await;
+        Ok(())
+    });
+    let (fetching, stop) = (worker.clone(), worker.shutdown.soft.clone());
+    context.tasks.spawn("models' files", async move {
+        fetching.fetch_models(&stop).await;
         Ok(())
     });
     let (warming, stop, warmed) = (worker.clone(), over.clone(), warm.clone());

@@ -11,9 +11,10 @@ use crate::failure;
 use crate::worker::Worker;
 
 impl Worker {
-    /// Tries to load every warm model that is not loaded. `true` when all of them are.
+    /// Tries to load every warm model that is not loaded and whose files are here. `true` when all of the warm
+    /// models are loaded.
     pub(crate) async fn warm_up(&self) -> bool {
-        for lane in self.missing() {
+        for lane in self.missing().into_iter().filter(|lane| self.library.has(lane)) {
             let outcome = self.device.load(&lane).await;
             self.note_load(&lane, outcome.as_ref().err());
         }
@@ -40,15 +41,19 @@ impl Worker {
     }
 
     /// Loads warm models until all of them are loaded, and again whenever the device starts anew. Cancels
-    /// `tried` when each was tried once.
+    /// `tried` when each whose files are here was tried once.
     pub(crate) async fn keep_warm(&self, tried: &CancellationToken, stop: &CancellationToken) {
         let keep = async {
             let mut restarts = self.device.restarts();
+            let mut arrivals = self.library.arrivals();
             loop {
                 let mut delays = delays();
                 while !self.warm_up().await {
                     tried.cancel();
-                    tokio::time::sleep(delays.next().unwrap_or(LONGEST)).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(delays.next().unwrap_or(LONGEST)) => {}
+                        Ok(()) = arrivals.changed() => {}
+                    }
                 }
                 tried.cancel();
                 if restarts.changed().await.is_err() {
@@ -65,7 +70,7 @@ impl Worker {
     /// Whether every warm model is loaded, for readiness.
     pub(crate) fn check_models(&self) -> Result<(), String> {
         let Some(lane) = self.missing().into_iter().next() else { return Ok(()) };
-        Err(match self.lanes.error(&lane) {
+        Err(match self.library.obstacle(&lane).or_else(|| self.lanes.error(&lane)) {
             Some(error) => format!("{lane}: {error}"),
             None => format!("{lane} is being loaded"),
         })
@@ -75,7 +80,8 @@ impl Worker {
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(60);
 
-fn delays() -> impl Iterator<Item = Duration> + Send {
+/// Pauses between tries, without end.
+pub(crate) fn delays() -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_secs(1))
         .with_max_delay(LONGEST)

@@ -14,6 +14,8 @@ use crate::chance::Chance;
 use crate::device::Device;
 use crate::inputs;
 use crate::lanes::Lanes;
+use crate::library::Library;
+use crate::model_store::ModelStore;
 use crate::running::Running;
 use crate::served::Served;
 
@@ -24,6 +26,8 @@ pub(crate) struct Worker {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) served: Arc<Served>,
+    pub(crate) library: Arc<Library>,
+    pub(crate) model_store: ModelStore,
     pub(crate) device: Device,
     pub(crate) lanes: Lanes,
     pub(crate) running: Running,
@@ -45,6 +49,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) blobs: Blobs,
     pub(crate) served: Arc<Served>,
+    pub(crate) library: Arc<Library>,
+    pub(crate) model_store: ModelStore,
     pub(crate) device: Device,
     pub(crate) stall: Duration,
     pub(crate) shutdown: Shutdown,
@@ -53,7 +59,7 @@ pub(crate) struct Parts {
 impl Worker {
     /// A worker with nothing running.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { store, blobs, served, device, stall, shutdown } = parts;
+        let Parts { store, blobs, served, library, model_store, device, stall, shutdown } = parts;
         let chance = Chance::from_os();
         Self {
             id: WorkerId::from_uuid(chance.uuid()),
@@ -65,6 +71,8 @@ impl Worker {
             store,
             blobs,
             served,
+            library,
+            model_store,
             device,
             chance,
             stall,

@@ -30,6 +30,7 @@ pub(crate) fn command(component: Component, stack: &Stack, state: &State) -> Res
         }
         Component::Worker => {
             command.env("DARKROOM_MODELS_DIR", workspace::root()?.join("models"));
+            command.env("DARKROOM_MODEL_CACHE", stack.dir().join("data").join("models"));
             command.env("DARKROOM_DEVICE", "cpu");
         }
         _ => {}

@@ -1,5 +1,6 @@
 //! Arranging jobs and workers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use darkroom_jobs::{
@@ -100,7 +101,7 @@ impl TestWorker {
     pub(crate) async fn seen(&self, store: &Store) {
         let worker =
             NewWorker { id: self.id, host: "test".into(), device: "cpu".into(), lanes: self.lanes.clone() };
-        store.worker_seen(&worker, &self.loaded).await.unwrap();
+        store.worker_seen(&worker, &self.loaded, &BTreeMap::new()).await.unwrap();
     }
 
     pub(crate) async fn lease(&self, store: &Store) -> Option<LeasedJob> {

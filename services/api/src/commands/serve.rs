@@ -66,6 +66,9 @@ async fn read_catalog(config: &ServeConfig) -> anyhow::Result<Catalog> {
     for skipped in catalog.skipped() {
         tracing::info!(skipped, "the catalog names a pipeline that is not served");
     }
+    for key in catalog.unknown_keys() {
+        tracing::warn!(key, "the catalog has a key that means nothing; is it misspelt?");
+    }
     Ok(catalog)
 }
 

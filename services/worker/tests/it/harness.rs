@@ -78,6 +78,9 @@ impl Site {
             worker: WorkerConfig {
                 catalog: self.path("catalog.json"),
                 models_dir: self.path("models"),
+                model_cache: self.path("cache"),
+                hf_endpoint: "http://127.0.0.1:9".parse().unwrap(),
+                hf_token: None,
                 device: DeviceChoice::Cpu,
                 slots: 1,
                 memory_budget_bytes: None,
@@ -231,7 +234,7 @@ pub(crate) async fn eventually<T>(ask: impl AsyncFn() -> Option<T>) -> T {
     tokio::time::timeout(DEADLINE, asking).await.expect("comes about in time")
 }
 
-fn blobs() -> BlobsConfig {
+pub(crate) fn blobs() -> BlobsConfig {
     BlobsConfig {
         s3_endpoint: setting("TEST_S3_ENDPOINT").parse().unwrap(),
         s3_region: "us-east-1".to_owned(),

@@ -7,5 +7,7 @@
 
 mod failures;
 mod harness;
+mod model_store;
+mod models;
 mod stopping;
 mod success;

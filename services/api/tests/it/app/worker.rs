@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use darkroom_blobs::{Blobs, artifact_key};
 use darkroom_jobs::{ArtifactId, Failure, FailureClass, Lane, LeaseToken, Pipeline, Retry, WorkerId};
-use darkroom_store::{LeaseRequest, LeasedJob, NewArtifact, NewWorker, Outcome, Settled, Store};
+use darkroom_store::{LeaseRequest, LeasedJob, ModelStatus, NewArtifact, NewWorker, Outcome, Settled, Store};
 use uuid::Uuid;
 
 pub(crate) struct Worker {
@@ -25,13 +25,18 @@ impl Worker {
 
     /// Makes itself known.
     pub(crate) async fn appear(&self, loaded: &[Lane]) {
+        self.appear_with(loaded, &BTreeMap::new()).await;
+    }
+
+    /// Makes itself known, with what it has of the models.
+    pub(crate) async fn appear_with(&self, loaded: &[Lane], models: &BTreeMap<Lane, ModelStatus>) {
         let new = NewWorker {
             id: self.id,
             host: "test".to_owned(),
             device: "test".to_owned(),
             lanes: Self::lanes(),
         };
-        self.store.worker_seen(&new, loaded).await.unwrap();
+        self.store.worker_seen(&new, loaded, models).await.unwrap();
     }
 
     pub(crate) async fn lease(&self) -> LeasedJob {
