@@ -32,6 +32,6 @@ mod usage;
 pub use client::{Client, JobFilter};
 pub use error::{Error, FieldError, Problem};
 pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress, Warning};
-pub use model::{Model, ModelList, ModelState};
+pub use model::{Download, Model, ModelList, ModelState};
 pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
 pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};

@@ -25,6 +25,15 @@ pub struct Model {
     pub warm: bool,
     /// Whether a job would start now.
     pub state: ModelState,
+    /// How far the download is, while [`ModelState::Downloading`].
+    #[serde(default)]
+    pub download: Option<Download>,
+    /// Why its files could not be fetched, after [`ModelState::Failed`].
+    #[serde(default)]
+    pub failure: Option<String>,
+    /// Whether a safety checker looks at its pictures; `None` while that is not known.
+    #[serde(default)]
+    pub safety_checker: Option<bool>,
     /// Workers that serve it.
     pub workers: u32,
     /// Workers that have it in memory.
@@ -37,6 +46,15 @@ pub struct Model {
     pub limits: Option<Value>,
 }
 
+/// How far a download is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Download {
+    /// Bytes that are there.
+    pub downloaded_bytes: u64,
+    /// All bytes; 0 until that is known.
+    pub total_bytes: u64,
+}
+
 /// Whether a job of a model would start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,6 +63,12 @@ pub enum ModelState {
     Ready,
     /// A worker can load it.
     Available,
+    /// A worker fetches its files; its jobs wait.
+    Downloading,
+    /// A worker could not fetch its files, and will try again; its jobs wait.
+    Failed,
+    /// A worker has yet to fetch its files; its jobs wait.
+    Absent,
     /// No worker serves it at this moment; its jobs wait.
     Unavailable,
 }

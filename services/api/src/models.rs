@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use darkroom_jobs::{Catalog, Model, Pipeline};
-use darkroom_store::{Store, Worker};
+use darkroom_jobs::{Catalog, Lane, Model, Pipeline};
+use darkroom_store::{FilesStatus, Store, Worker};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -41,10 +41,19 @@ pub(crate) struct ModelView {
     default: bool,
     /// Whether workers load it when they start.
     warm: bool,
-    /// `ready`: a worker has it in memory. `available`: a worker can load it. `unavailable`: no worker serves
-    /// it at this moment; its jobs wait.
+    /// `ready`: a worker has it in memory. `available`: a worker can load it. In every other state its jobs
+    /// wait. `downloading`: a worker fetches its files. `failed`: a worker could not fetch them, and will try
+    /// again. `absent`: a worker has yet to fetch them. `unavailable`: no worker serves it at this moment.
     #[schema(example = "ready")]
     state: &'static str,
+    /// How far the worker is whose download is furthest; null unless the state is `downloading`.
+    download: Option<DownloadView>,
+    /// Why its files could not be fetched; null unless the state is `failed`.
+    #[schema(example = "access to its files is refused")]
+    failure: Option<String>,
+    /// Whether a safety checker looks at its pictures; null while no worker has loaded it, and for
+    /// image-to-text.
+    safety_checker: Option<bool>,
     /// Workers that serve it.
     workers: usize,
     /// Workers that have it in memory.
@@ -55,6 +64,16 @@ pub(crate) struct ModelView {
     defaults: Option<DefaultsView>,
     /// Bounds for parameters; null for image-to-text.
     limits: Option<LimitsView>,
+}
+
+/// How far a download is.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = Download)]
+pub(crate) struct DownloadView {
+    /// Bytes that are there.
+    downloaded_bytes: u64,
+    /// All bytes; 0 until that is known.
+    total_bytes: u64,
 }
 
 /// What pixels cost: output pixels of text-to-image, input pixels of image-to-text.
@@ -118,12 +137,12 @@ impl Models {
     fn view(&self, model: &Model, workers: &[Worker]) -> ModelView {
         let serving = workers.iter().filter(|worker| worker.lanes.contains(&model.lane)).count();
         let loaded = workers.iter().filter(|worker| worker.loaded.contains(&model.lane)).count();
-        let state = match (serving, loaded) {
-            (0, 0) => "unavailable",
-            (_, 0) => "available",
-            _ => "ready",
-        };
         let draws = model.lane.pipeline() == Pipeline::TextToImage;
+        let standing = if loaded > 0 { Standing::Ready } else { Standing::of(&model.lane, workers) };
+        let (state, download, failure) = standing.told();
+        let mut checkers = workers.iter().filter_map(|worker| worker.models.get(&model.lane)?.safety_checker);
+        // One worker without a checker is enough for pictures that nobody looked at.
+        let safety_checker = checkers.next().map(|first| first && checkers.all(|checker| checker));
         let default = self.catalog.default_of(model.lane.pipeline());
         ModelView {
             id: model.lane.model().to_owned(),
@@ -132,6 +151,9 @@ impl Models {
             default: default.is_some_and(|default| default.lane == model.lane),
             warm: model.warm,
             state,
+            download,
+            failure,
+            safety_checker: safety_checker.filter(|_| draws),
             workers: serving,
             loaded,
             price: model.price.as_ref().map(|price| PriceView {
@@ -150,6 +172,56 @@ impl Models {
                 max_images: model.limits.max_images,
                 max_steps: model.limits.max_steps,
             }),
+        }
+    }
+}
+
+/// Whether a job of a model would start now, and else why not; the best first.
+enum Standing {
+    Ready,
+    Available,
+    Downloading(DownloadView),
+    Failed(String),
+    Absent,
+    Unavailable,
+}
+
+impl Standing {
+    /// The best of what the workers say that serve the lane.
+    fn of(lane: &Lane, workers: &[Worker]) -> Self {
+        let serving = workers.iter().filter(|worker| worker.lanes.contains(lane));
+        let standings = serving.map(|worker| match worker.models.get(lane).map(|model| &model.files) {
+            None | Some(FilesStatus::Available) => Self::Available,
+            Some(FilesStatus::Downloading { downloaded_bytes, total_bytes }) => {
+                let (downloaded_bytes, total_bytes) = (*downloaded_bytes, *total_bytes);
+                Self::Downloading(DownloadView { downloaded_bytes, total_bytes })
+            }
+            Some(FilesStatus::Failed { reason }) => Self::Failed(reason.clone()),
+            Some(FilesStatus::Absent) => Self::Absent,
+        });
+        standings.max_by_key(Self::rank).unwrap_or(Self::Unavailable)
+    }
+
+    /// Grows with what is to be preferred; among downloads with what is there.
+    fn rank(&self) -> (u8, u64) {
+        match self {
+            Self::Ready => (5, 0),
+            Self::Available => (4, 0),
+            Self::Downloading(download) => (3, download.downloaded_bytes),
+            Self::Failed(_) => (2, 0),
+            Self::Absent => (1, 0),
+            Self::Unavailable => (0, 0),
+        }
+    }
+
+    fn told(self) -> (&'static str, Option<DownloadView>, Option<String>) {
+        match self {
+            Self::Ready => ("ready", None, None),
+            Self::Available => ("available", None, None),
+            Self::Downloading(download) => ("downloading", Some(download), None),
+            Self::Failed(reason) => ("failed", None, Some(reason)),
+            Self::Absent => ("absent", None, None),
+            Self::Unavailable => ("unavailable", None, None),
         }
     }
 }

@@ -1,5 +1,7 @@
-use darkroom_client::CaptionRequest;
-use darkroom_e2e::{Catalog, Deployment};
+use std::time::Duration;
+
+use darkroom_client::{CaptionRequest, Model, ModelState};
+use darkroom_e2e::{Catalog, Deployment, Fault, HubStandIn, models_folder, until};
 
 use crate::verify::{artifacts_match, request, succeeded};
 
@@ -55,5 +57,48 @@ async fn the_same_seed_gives_the_same_bytes_on_different_workers() {
     assert!(!picture.is_empty());
     assert_eq!(job.artifacts[0].sha256, seen[0][1]);
     drop(worker);
+    deployment.end().await;
+}
+
+/// Two workers share a cache: a model of the hub is fetched once, and callers see how far that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_of_the_hub_is_fetched_once_and_draws() {
+    let unet = "unet/diffusion_pytorch_model.safetensors";
+    let hub = HubStandIn::start().await;
+    hub.add("darkroom/shapes", &models_folder().join("shapes-sd"));
+    for _ in 0..10 {
+        hub.fault(unet, Fault::SilentAfter(100_000));
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let cache_path = cache.path().display().to_string();
+    let further = [("HF_ENDPOINT", hub.url.as_str()), ("DARKROOM_MODEL_CACHE", cache_path.as_str())];
+    let deployment = Deployment::with(&Catalog::hub("darkroom/shapes"), &further).await;
+    let client = deployment.tenant("a").await;
+    let model_when = async |wanted: &dyn Fn(&Model) -> bool| {
+        until("the model is as wanted", Duration::from_secs(60), || async {
+            client.models().await.unwrap().pop().filter(wanted)
+        })
+        .await
+    };
+
+    let mut slow = deployment.spawn("darkroom-worker", &[], &[]);
+    let job = client.submit_text_to_image(&request("a red circle", 7)).await.unwrap();
+    let model = model_when(&|model| model.download.is_some_and(|it| it.downloaded_bytes > 100_000)).await;
+    let download = model.download.unwrap();
+    assert_eq!(model.state, ModelState::Downloading);
+    assert!(download.downloaded_bytes < download.total_bytes, "{download:?}");
+    // As `kill -9` does: the lock goes with the process, the part stays.
+    slow.kill();
+    hub.heal();
+
+    let (first, second) = tokio::join!(deployment.worker(), deployment.worker());
+    let job = succeeded(&client, &job).await;
+    artifacts_match(&client, &job).await;
+    let model = model_when(&|model| model.safety_checker.is_some()).await;
+    assert_eq!((model.state, model.safety_checker), (ModelState::Ready, Some(false)));
+    let fetched: Vec<_> = hub.asked(unet).into_iter().filter(|asked| asked.redirected).collect();
+    assert!(fetched.len() >= 2 && fetched[1..].iter().all(|asked| asked.range.is_some()), "{fetched:?}");
+    assert_eq!(hub.asked("vae/config.json").len(), 1);
+    drop((first, second));
     deployment.end().await;
 }

@@ -20,16 +20,28 @@ pub(super) async fn run(session: &Session) -> anyhow::Result<Outcome> {
 }
 
 fn row(model: &Model) -> Vec<String> {
-    let state = serde_json::to_value(model.state).unwrap_or_default();
     let names = std::iter::once(&model.id).chain(&model.aliases).map(String::as_str).collect::<Vec<_>>();
     vec![
         names.join(", ") + if model.default { " (default)" } else { "" },
         model.pipeline.clone(),
-        state.as_str().unwrap_or_default().to_owned(),
+        state(model),
         format!("{} ({} loaded)", model.workers, model.loaded),
         model.defaults.as_ref().map(defaults).unwrap_or_default(),
         model.price.as_ref().map_or_else(|| "free".to_owned(), price),
     ]
+}
+
+fn state(model: &Model) -> String {
+    let state = serde_json::to_value(model.state).unwrap_or_default();
+    let state = state.as_str().unwrap_or_default();
+    match (&model.download, &model.failure) {
+        (Some(download), _) if download.total_bytes > 0 => {
+            let percent = u128::from(download.downloaded_bytes) * 100 / u128::from(download.total_bytes);
+            format!("{state} {percent} %")
+        }
+        (_, Some(failure)) => format!("{state}: {failure}"),
+        _ => state.to_owned(),
+    }
 }
 
 fn defaults(defaults: &Value) -> String {
