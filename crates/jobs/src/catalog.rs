@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::entry::{Entry, LoraEntry};
 pub use self::source::{Lora, Repository, SafetyChecker, Source, is_commit};
@@ -44,6 +44,8 @@ pub struct Model {
     pub source: Source,
     /// Components that come from elsewhere, by name.
     pub components: BTreeMap<String, Source>,
+    /// Fields in place of those of its `scheduler_config.json`.
+    pub scheduler: Map<String, Value>,
     /// Whether it has a safety checker.
     pub safety_checker: SafetyChecker,
     /// Precision to compute in (`f32`, `f16`, `bf16`); the device's own choice when absent.

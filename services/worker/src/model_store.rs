@@ -35,6 +35,7 @@ use darkroom_blobs::Blobs;
 use darkroom_jobs::{Lora, SafetyChecker, Source};
 use darkroom_models::ModelFolder;
 use secrecy::SecretString;
+use serde_json::{Map, Value};
 use url::Url;
 
 pub use self::error::Error;
@@ -100,6 +101,8 @@ pub struct Wanted {
     pub source: Source,
     /// Components that come from elsewhere.
     pub components: BTreeMap<String, Source>,
+    /// Fields in place of those of its `scheduler_config.json`.
+    pub scheduler: Map<String, Value>,
     /// Whether its safety checker is wanted.
     pub safety_checker: SafetyChecker,
     /// Which form of its weights.
@@ -147,7 +150,8 @@ impl ModelStore {
         let components = wanted.from_elsewhere();
         let components = components.map(|(name, source)| Some((name.to_owned(), self.local(source)?)));
         let path = self.local(&wanted.source)?;
-        Some(ModelFolder { components: components.collect::<Option<_>>()?, ..path.into() })
+        let components = components.collect::<Option<_>>()?;
+        Some(ModelFolder { path, components, scheduler: wanted.scheduler.clone() })
     }
 
     /// The model's files, fetched as far as they are not here. Dropping the future stops the fetch; another
@@ -172,7 +176,7 @@ impl ModelStore {
             components.insert(name.to_owned(), component(place, source, wanted.precision, &mut shares)?);
         }
         self.complete_all(&shares, progress).await?;
-        Ok(ModelFolder { components, ..path.into() })
+        Ok(ModelFolder { path, components, scheduler: wanted.scheduler.clone() })
     }
 
     /// The LoRA's file, fetched unless it is here.

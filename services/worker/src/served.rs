@@ -110,6 +110,7 @@ impl ServedModel {
             source => Weights::Files(Wanted {
                 source: source.clone(),
                 components: model.components.clone(),
+                scheduler: model.scheduler.clone(),
                 safety_checker: model.safety_checker.clone(),
                 precision,
             }),

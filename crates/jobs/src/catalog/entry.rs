@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::source::{self, ComponentEntry, SafetyCheckerEntry, components};
 use super::{Catalog, CatalogError, Defaults, Limits, Lora, Model, SafetyChecker, Source};
@@ -35,6 +35,8 @@ pub(super) struct Entry {
     revision: Option<String>,
     #[serde(default)]
     components: BTreeMap<String, ComponentEntry>,
+    #[serde(default)]
+    scheduler: Map<String, Value>,
     #[serde(default)]
     safety_checker: Option<SafetyCheckerEntry>,
     #[serde(default)]
@@ -81,6 +83,7 @@ impl Entry {
             warm: self.warm,
             source,
             components,
+            scheduler: self.scheduler,
             safety_checker,
             dtype: self.dtype,
             memory_bytes: self.memory_bytes,

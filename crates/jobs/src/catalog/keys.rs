@@ -22,6 +22,7 @@ pub(super) const MODEL: Keys = Keys {
         "source",
         "revision",
         "components",
+        "scheduler",
         "safety_checker",
         "dtype",
         "memory_bytes",

@@ -34,6 +34,16 @@ fn reads_a_livepeer_file_as_it_is() {
 }
 
 #[test]
+fn fields_of_the_scheduler_are_taken_as_they_are() {
+    let entry =
+        r#"[{"pipeline":"text-to-image","model_id":"m","scheduler":{"timestep_spacing":"trailing"}}]"#;
+    let catalog = Catalog::parse(entry).unwrap();
+    assert_eq!(catalog.models()[0].scheduler["timestep_spacing"], "trailing");
+    assert!(catalog.unknown_keys().is_empty(), "{:?}", catalog.unknown_keys());
+    assert!(problem(r#""scheduler":"euler""#).contains("scheduler: invalid type: string"));
+}
+
+#[test]
 fn finds_models_by_id_alias_and_default() {
     let catalog = Catalog::parse(
         r#"[{"pipeline":"text-to-image","model_id":"a","source":"builtin:fake"},

@@ -12,6 +12,7 @@ use darkroom_models::{Device, LoadOptions};
 use darkroom_worker::model_store::{
     Error, ModelStore, ModelStoreConfig, Patience, Precision, Progress, Wanted,
 };
+use serde_json::Map;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -92,6 +93,7 @@ fn wanted(source: Source) -> Wanted {
     Wanted {
         source,
         components: BTreeMap::new(),
+        scheduler: Map::new(),
         safety_checker: SafetyChecker::Own,
         precision: Precision::Full,
     }
