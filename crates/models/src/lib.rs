@@ -51,6 +51,7 @@ mod request;
 mod resnet;
 mod safety;
 mod scheduler;
+mod timestep;
 mod tokens;
 mod unet;
 mod vae;

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 
-use super::time::{SIZE_NUMBERS, Sinusoid};
+use super::time::SIZE_NUMBERS;
 use crate::error::Error;
 use crate::folder::{Folder, PerBlock};
 use crate::layers::Groups;
+use crate::timestep::Sinusoid;
 
 const CONFIG: &str = "config.json";
 
