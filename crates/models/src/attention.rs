@@ -1,6 +1,6 @@
 //! Scaled dot-product attention whose score buffer has a bound.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
 /// Most bytes of the score buffer. One head of a 64 × 64 latent takes 64 MiB in f32.
@@ -9,13 +9,25 @@ const MAX_SCORE_BYTES: usize = 256 << 20;
 /// How to attend.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Attend<'a> {
-    /// Added to the scores: f32 `(queries, keys)`.
+    /// Added to the scores: f32 `(queries, keys)`, or `(batch · heads, queries, keys)` where heads differ.
     pub(crate) mask: Option<&'a Tensor>,
+    /// What the scores are multiplied with.
+    pub(crate) scale: Scale,
     /// Dtype of scores and softmax where it differs from the inputs'.
     pub(crate) score_dtype: Option<DType>,
 }
 
-/// `softmax(q · kᵀ / √size + mask) · v` for each head.
+/// A factor of the scores.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Scale {
+    /// One over the root of the head's size.
+    #[default]
+    Root,
+    /// 1.
+    None,
+}
+
+/// `softmax(scale · q · kᵀ + mask) · v` for each head.
 ///
 /// `q`: contiguous `(batch · heads, queries, size)`, `k` and `v`: contiguous `(batch · heads, keys, size)`, as
 /// [`split_heads`] makes them. The result is like `q`.
@@ -26,7 +38,11 @@ pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, how: Attend<'_>) -> Res
 fn attend_within(q: &Tensor, k: &Tensor, v: &Tensor, how: Attend<'_>, max_bytes: usize) -> Result<Tensor> {
     let (heads, queries, size) = q.dims3()?;
     let dtype = how.score_dtype.unwrap_or(q.dtype());
-    let q = (q.to_dtype(dtype)? / (size as f64).sqrt())?;
+    let q = q.to_dtype(dtype)?;
+    let q = match how.scale {
+        Scale::Root => (q / (size as f64).sqrt())?,
+        Scale::None => q,
+    };
     let k = k.to_dtype(dtype)?;
     let row_bytes = k.dim(1)? * dtype.size_in_bytes();
     let max_rows = (max_bytes / row_bytes).max(1);
@@ -40,11 +56,15 @@ fn attend_within(q: &Tensor, k: &Tensor, v: &Tensor, how: Attend<'_>, max_bytes:
     for head in (0..heads).step_by(heads_at_once) {
         let count = heads_at_once.min(heads - head);
         let (k, v) = (k.narrow(0, head, count)?, v.narrow(0, head, count)?);
+        let mask = how
+            .mask
+            .map(|mask| if mask.rank() == 3 { mask.narrow(0, head, count) } else { Ok(mask.clone()) });
+        let mask = mask.transpose()?;
         let mut by_query = Vec::new();
         for query in (0..queries).step_by(queries_at_once) {
             let rows = queries_at_once.min(queries - query);
             let q = q.narrow(0, head, count)?.narrow(1, query, rows)?.contiguous()?;
-            let mask = how.mask.map(|mask| mask.narrow(0, query, rows)).transpose()?;
+            let mask = mask.as_ref().map(|mask| mask.narrow(D::Minus2, query, rows)).transpose()?;
             by_query.push(attend_slice(&q, &k, &v, mask.as_ref())?);
         }
         by_head.push(Tensor::cat(&by_query, 1)?);
@@ -105,13 +125,25 @@ mod tests {
     fn slicing_heads_and_queries_changes_nothing() {
         let (q, k, v) = (ramp((6, 9, 4), 0.7), ramp((6, 9, 4), 1.3), ramp((6, 9, 4), 2.1));
         let mask = causal_mask(9, 0, &Device::Cpu).unwrap();
-        let how = Attend { mask: Some(&mask), score_dtype: None };
-        let whole = attend(&q, &k, &v, how).unwrap();
+        let by_head = ramp((6, 9, 9), 1.1);
         let row = 9 * 4;
-        for rows in [0, 1, 4, 9, 20, 53] {
-            let sliced = attend_within(&q, &k, &v, how, rows * row).unwrap();
-            assert!(largest_difference(&whole, &sliced) < 1e-6, "{rows} rows at once");
+        for mask in [&mask, &by_head] {
+            let how = Attend { mask: Some(mask), ..Attend::default() };
+            let whole = attend(&q, &k, &v, how).unwrap();
+            for rows in [0, 1, 4, 9, 20, 53] {
+                let sliced = attend_within(&q, &k, &v, how, rows * row).unwrap();
+                assert!(largest_difference(&whole, &sliced) < 1e-6, "{rows} rows at once");
+            }
         }
+    }
+
+    #[test]
+    fn scores_are_divided_by_the_root_of_the_size_unless_not_scaled() {
+        let (q, k, v) = (ramp((2, 3, 4), 0.7), ramp((2, 3, 4), 1.3), ramp((2, 3, 4), 2.1));
+        let scaled = attend(&q, &k, &v, Attend::default()).unwrap();
+        let plain = Attend { scale: Scale::None, ..Attend::default() };
+        let halved = attend(&(&q / 2.0).unwrap(), &k, &v, plain).unwrap();
+        assert_eq!(largest_difference(&scaled, &halved), 0.0);
     }
 
     #[test]

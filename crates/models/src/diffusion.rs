@@ -2,14 +2,16 @@
 //! diffusers.
 
 mod components;
+mod denoiser;
 mod embeddings;
 mod family;
 mod text;
 
 use candle_core::Tensor;
-use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
+use darkroom_jobs::{ImageSize, TextToImage};
 
 pub(crate) use self::components::weights_bytes;
+use self::denoiser::Denoiser;
 use self::embeddings::{Embeddings, Key};
 pub(crate) use self::family::Family;
 use self::text::{Encoded, TextEncoders};
@@ -21,7 +23,7 @@ use crate::model::{Model, Output, Progress, Request, Run};
 use crate::request::{check_text_to_image, seed_of};
 use crate::safety::SafetyChecker;
 use crate::scheduler::{Scheduler, SchedulerConfig, Walk};
-use crate::unet::{Added, Unet};
+use crate::unet::SIZE_NUMBERS;
 use crate::vae::VaeDecoder;
 use crate::{noise, pixels};
 
@@ -32,17 +34,26 @@ use crate::{noise, pixels};
 pub struct LatentDiffusion {
     text_encoders: TextEncoders,
     embeddings: Embeddings,
-    unet: Unet,
+    denoiser: Denoiser,
     vae: VaeDecoder,
     scheduler: SchedulerConfig,
     safety_checker: Option<SafetyChecker>,
     /// Whether an empty negative prompt is no prompt, rather than an empty text.
     zeros_for_empty_prompt: bool,
     latent_channels: usize,
-    /// How many pixels a latent is wide and high.
-    scale: u32,
+    sides: Sides,
     device: Device,
     memory_bytes: u64,
+}
+
+/// Which sizes a model can make.
+struct Sides {
+    /// How many pixels a latent is wide and high.
+    scale: u32,
+    /// How many latents the denoiser takes together, each way.
+    patch_size: u32,
+    /// Most latents of a side.
+    max_latents: Option<u32>,
 }
 
 /// What the denoiser is told about the picture.
@@ -51,7 +62,10 @@ pub struct Conditioning {
     /// Hidden states in the compute dtype: `(2, tokens, width)`, first what to avoid, then what to show; or
     /// `(1, tokens, width)` without guidance.
     states: Tensor,
-    added: Option<Added>,
+    /// The texts as one vector each, of families that use one.
+    pooled: Option<Tensor>,
+    /// In pixels: height and width of the original, top and left of the crop, height and width of the picture.
+    sizes: [f32; SIZE_NUMBERS],
     guidance: Option<f64>,
 }
 
@@ -64,7 +78,7 @@ impl Conditioning {
 
     /// The prompts as one vector each in the compute dtype, `(2 or 1, width)`, of families that use one.
     pub fn pooled(&self) -> Option<&Tensor> {
-        self.added.as_ref().map(|added| &added.pooled)
+        self.pooled.as_ref()
     }
 }
 
@@ -101,7 +115,7 @@ impl LatentDiffusion {
     /// # Errors
     /// [`Error::InvalidInput`] when the prompt has more parts than there are encoders.
     pub fn tokenize(&self, prompt: &str) -> Result<Vec<Vec<u32>>, Error> {
-        Ok(self.text_encoders.tokenize(prompt)?.into_iter().map(|ids| ids.ids).collect())
+        Ok(self.text_encoders.tokenizers.encode(prompt)?.into_ids())
     }
 
     /// Encodes the prompts of `task`. Guidance of at most 1 is none, and leaves the negative prompt unread.
@@ -128,23 +142,23 @@ impl LatentDiffusion {
         };
         let (width, height) = (task.size.width() as f32, task.size.height() as f32);
         let sizes = [height, width, 0.0, 0.0, height, width];
-        Ok(Conditioning { states, added: pooled.map(|pooled| Added { pooled, sizes }), guidance })
+        Ok(Conditioning { states, pooled, sizes, guidance })
     }
 
     fn encode(&self, prompt: &str) -> Result<Encoded, Error> {
-        let ids = self.text_encoders.tokenize(prompt)?;
+        let ids = self.text_encoders.tokenizers.encode(prompt)?;
         self.embeddings.get_or(Key { prompt: prompt.to_owned() }, || self.text_encoders.encode(&ids))
     }
 
-    /// The scheduler that a request names, or else the model's own, set up for `steps` steps.
+    /// The scheduler that `task` names, or else the model's own, set up for the steps and the size of `task`.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the model's own is not implemented and none is named, and as
     /// [`Scheduler::new`].
-    pub fn scheduler(&self, named: Option<SchedulerKind>, steps: u32) -> Result<Scheduler, Error> {
-        let algorithm = named.map_or_else(|| self.scheduler.algorithm(), Ok)?;
-        // A UNet knows no tokens.
-        Scheduler::new(&self.scheduler, algorithm, &Walk { steps: steps as usize, image_tokens: 0 })
+    pub fn scheduler(&self, task: &TextToImage) -> Result<Scheduler, Error> {
+        let algorithm = task.scheduler.map_or_else(|| self.scheduler.algorithm(), Ok)?;
+        let walk = Walk { steps: task.steps as usize, image_tokens: self.sides.tokens(task.size) };
+        Scheduler::new(&self.scheduler, algorithm, &walk)
     }
 
     /// The initial noise of a picture: f32 `(1, latent_channels, height / scale, width / scale)`, standard
@@ -165,7 +179,8 @@ impl LatentDiffusion {
     }
 
     fn drawn(&self, size: ImageSize, draw: impl Fn(usize) -> Vec<f32>) -> Result<Tensor, Error> {
-        let (width, height) = ((size.width() / self.scale) as usize, (size.height() / self.scale) as usize);
+        let scale = self.sides.scale;
+        let (width, height) = ((size.width() / scale) as usize, (size.height() / scale) as usize);
         let shape = (1, self.latent_channels, height, width);
         Ok(Tensor::from_vec(draw(self.latent_channels * height * width), shape, self.device.candle())?)
     }
@@ -211,12 +226,11 @@ impl LatentDiffusion {
         timestep: f32,
         conditioning: &Conditioning,
     ) -> Result<Tensor, Error> {
-        let Conditioning { states, added, guidance } = conditioning;
-        let Some(guidance) = *guidance else {
-            return self.unet.forward(input, timestep, states, added.as_ref());
+        let Some(guidance) = conditioning.guidance else {
+            return self.denoiser.forward(input, timestep, conditioning);
         };
         let twice = Tensor::cat(&[input, input], 0)?;
-        let both = self.unet.forward(&twice, timestep, states, added.as_ref())?;
+        let both = self.denoiser.forward(&twice, timestep, conditioning)?;
         let (avoided, shown) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
         Ok((&avoided + ((shown - &avoided)? * guidance)?)?)
     }
@@ -246,20 +260,13 @@ impl LatentDiffusion {
     /// Refuses before the first step what this model cannot do.
     fn check(&self, task: &TextToImage) -> Result<(), Error> {
         check_text_to_image(task)?;
-        let (width, height) = (task.size.width(), task.size.height());
-        if !width.is_multiple_of(self.scale) || !height.is_multiple_of(self.scale) {
-            return Err(Error::InvalidInput(format!(
-                "width and height must be multiples of {} for this model, not {width} x {height}",
-                self.scale
-            )));
-        }
-        Ok(())
+        self.sides.check(task.size)
     }
 
     fn draw(&self, task: &TextToImage, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
         self.check(task)?;
         run.check_canceled()?;
-        let scheduler = self.scheduler(task.scheduler, task.steps)?;
+        let scheduler = self.scheduler(task)?;
         let conditioning = self.condition(task)?;
         // One after another, so that each can be stored while the next is in work, and so that no picture
         // depends on how many others were asked for.
@@ -282,6 +289,31 @@ impl LatentDiffusion {
                 _ => false,
             };
             (run.on_output)(Output::Image { index, seed, image, nsfw });
+        }
+        Ok(())
+    }
+}
+
+impl Sides {
+    /// How many patches the denoiser makes of a picture.
+    fn tokens(&self, size: ImageSize) -> usize {
+        let patch = self.scale * self.patch_size;
+        (size.width() / patch) as usize * (size.height() / patch) as usize
+    }
+
+    fn check(&self, size: ImageSize) -> Result<(), Error> {
+        let (width, height) = (size.width(), size.height());
+        let multiple = self.scale * self.patch_size;
+        if !width.is_multiple_of(multiple) || !height.is_multiple_of(multiple) {
+            return Err(Error::InvalidInput(format!(
+                "width and height must be multiples of {multiple} for this model, not {width} x {height}"
+            )));
+        }
+        let max = self.max_latents.map_or(u32::MAX, |latents| latents.saturating_mul(self.scale));
+        if width > max || height > max {
+            return Err(Error::InvalidInput(format!(
+                "width and height must be at most {max} for this model, not {width} x {height}"
+            )));
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Layers made from checked weights.
 
 use candle_core::{D, Result as CandleResult, Tensor};
-use candle_nn::{Conv2dConfig, Embedding, GroupNorm, LayerNorm, Module};
+use candle_nn::{Conv2dConfig, Embedding, GroupNorm, LayerNorm, Module, RmsNorm};
 
 use crate::error::Error;
 use crate::parameters::Parameter;
@@ -107,6 +107,11 @@ impl Groups {
 /// Normalisation over the last dimension.
 pub(crate) fn layer_norm(size: usize, eps: f64, weights: &Weights<'_>) -> Result<LayerNorm, Error> {
     Ok(LayerNorm::new(weights.get("weight", size)?, weights.get("bias", size)?, eps))
+}
+
+/// Scaling to a root mean square of 1 over the last dimension, without bias.
+pub(crate) fn rms_norm(size: usize, eps: f64, weights: &Weights<'_>) -> Result<RmsNorm, Error> {
+    Ok(RmsNorm::new(weights.get("weight", size)?, eps))
 }
 
 /// Ids `(…)` to vectors `(…, size)`.

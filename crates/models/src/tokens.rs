@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::Deserialize;
 use tokenizers::{Encoding, Tokenizer};
 
 use crate::error::{BoxError, Error};
@@ -22,6 +23,24 @@ impl Dropped {
         let start = encoding.get_offsets().get(kept).map_or(text.len(), |(start, _)| *start);
         let text = text.get(start..).unwrap_or_default().trim().to_owned();
         Some(Self { text, tokens })
+    }
+}
+
+/// A special token in `tokenizer_config.json`: its text or an object with the text in it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum SpecialToken {
+    Text(String),
+    Object { content: String },
+}
+
+impl SpecialToken {
+    /// The text, or `default` where no token is named.
+    pub(crate) fn text_or(token: &Option<Self>, default: &str) -> String {
+        match token {
+            Some(Self::Text(text) | Self::Object { content: text }) => text.clone(),
+            None => default.to_owned(),
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use candle_nn::{GroupNorm, Module};
 
 use self::blocks::{DownBlock, MidBlock, UpBlock};
 pub(crate) use self::config::UnetConfig;
-pub(crate) use self::time::Added;
 use self::time::TimeEmbedding;
+pub(crate) use self::time::{Added, SIZE_NUMBERS};
 use crate::error::Error;
 use crate::layers::{Conv2d, Kernel, conv2d};
 use crate::resnet::ResnetShape;

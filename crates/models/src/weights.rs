@@ -163,6 +163,11 @@ impl Weights<'_> {
         self.dtype
     }
 
+    /// The same tensors in another dtype.
+    pub(crate) fn with_dtype(&self, dtype: DType) -> Self {
+        Self { dtype, ..self.clone() }
+    }
+
     /// The tensor `name` on the device in the dtype, which must have `shape` in the file.
     ///
     /// # Errors

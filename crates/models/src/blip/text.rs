@@ -162,7 +162,7 @@ impl Attention {
 
     fn forward(&self, x: &Tensor, to: &KeysValues, mask: Option<&Tensor>) -> CandleResult<Tensor> {
         let q = split_heads(&self.query.forward(x)?, self.heads)?;
-        let attended = attend(&q, &to.keys, &to.values, Attend { mask, score_dtype: None })?;
+        let attended = attend(&q, &to.keys, &to.values, Attend { mask, ..Attend::default() })?;
         self.output.forward(&merge_heads(&attended, self.heads)?, x)
     }
 }

@@ -55,7 +55,7 @@ impl Layer {
         let q = split_heads(&self.q_proj.forward(&normed)?, self.heads)?;
         let k = split_heads(&self.k_proj.forward(&normed)?, self.heads)?;
         let v = split_heads(&self.v_proj.forward(&normed)?, self.heads)?;
-        let how = Attend { mask, score_dtype: Some(DType::F32) };
+        let how = Attend { mask, score_dtype: Some(DType::F32), ..Attend::default() };
         let attended = merge_heads(&attend(&q, &k, &v, how)?, self.heads)?;
         let x = (x + self.out_proj.forward(&attended)?)?;
         let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;

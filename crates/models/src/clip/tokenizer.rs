@@ -10,7 +10,7 @@ use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
 use crate::error::{BoxError, Error};
 use crate::folder::Folder;
-use crate::tokens::{self, Dropped};
+use crate::tokens::{self, Dropped, SpecialToken};
 
 const CONFIG: &str = "tokenizer_config.json";
 
@@ -45,23 +45,6 @@ struct TokenizerConfig {
     unk_token: Option<SpecialToken>,
     pad_token: Option<SpecialToken>,
     model_max_length: Option<f64>,
-}
-
-/// A special token is written as its text or as an object with the text in it.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-enum SpecialToken {
-    Text(String),
-    Object { content: String },
-}
-
-impl SpecialToken {
-    fn text_or(token: &Option<Self>, default: &str) -> String {
-        match token {
-            Some(Self::Text(text) | Self::Object { content: text }) => text.clone(),
-            None => default.to_owned(),
-        }
-    }
 }
 
 impl ClipTokenizer {

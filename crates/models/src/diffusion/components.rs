@@ -5,18 +5,19 @@ use std::collections::HashMap;
 use candle_core::DType;
 use serde_json::{Map, Value};
 
-use super::LatentDiffusion;
+use super::denoiser::{Denoiser, DenoiserConfig};
 use super::embeddings::Embeddings;
 use super::family::Family;
-use super::text::{self, TextEncoders};
-use crate::clip::{ClipConfig, ClipTextModel};
+use super::text::{TextConfigs, TextEncoders, TextModels, Tokenizers};
+use super::{LatentDiffusion, Sides};
+use crate::clip::ClipTextModel;
 use crate::device::Device;
 use crate::error::Error;
 use crate::folder::{Folder, MODEL_INDEX, ModelFolder};
 use crate::load::LoadOptions;
 use crate::safety::{self, SafetyFiles};
 use crate::scheduler::SchedulerConfig;
-use crate::unet::{Unet, UnetConfig};
+use crate::t5::T5Encoder;
 use crate::vae::{VaeConfig, VaeDecoder};
 use crate::weights::{Checkpoint, Weights};
 
@@ -34,8 +35,8 @@ const VAE_DTYPE: DType = DType::F32;
 /// Configurations of the components, checked against one another.
 struct Configs {
     family: Family,
-    clips: Vec<ClipConfig>,
-    unet: UnetConfig,
+    text: TextConfigs,
+    denoiser: DenoiserConfig,
     vae: VaeConfig,
     scheduler: SchedulerConfig,
     /// The class of the safety checker that the index lists.
@@ -46,14 +47,15 @@ struct Configs {
 /// The weights of the components.
 struct Checkpoints {
     clips: Vec<Checkpoint>,
+    t5: Option<Checkpoint>,
     denoiser: Checkpoint,
     vae: Checkpoint,
 }
 
 /// The components that hold weights.
 struct Parts {
-    clips: Vec<ClipTextModel>,
-    unet: Unet,
+    text: TextModels,
+    denoiser: Denoiser,
     vae: VaeDecoder,
 }
 
@@ -64,8 +66,8 @@ impl Configs {
         check_classes(folder, family, &index)?;
         let configs = Self {
             family,
-            clips: text::configs(folder, family)?,
-            unet: UnetConfig::load(&folder.component("unet"))?,
+            text: TextConfigs::load(folder, family, |component| class_of(&index, component).is_some())?,
+            denoiser: DenoiserConfig::load(family, &folder.component(family.denoiser().0))?,
             vae: VaeConfig::load(&folder.component("vae"))?,
             scheduler: scheduler_config(folder, model, family)?,
             safety_checker: class_of(&index, safety::COMPONENT).map(str::to_owned),
@@ -77,49 +79,65 @@ impl Configs {
 
     /// Refuses components that do not fit each other.
     fn check(&self, folder: &Folder) -> Result<(), Error> {
-        let (unet, latents) = (&self.unet, self.vae.latent_channels);
-        if unet.in_channels != latents || unet.out_channels != latents {
+        let (fitting, latents) = (self.denoiser.fitting(), self.vae.latent_channels);
+        if fitting.in_channels != latents || fitting.out_channels != latents {
             let message = format!(
-                "the model's UNet takes {} channels and gives {}, and its VAE has {latents}; only plain \
+                "the model's denoiser takes {} channels and gives {}, and its VAE has {latents}; only plain \
                  text-to-image models are implemented",
-                unet.in_channels, unet.out_channels
+                fitting.in_channels, fitting.out_channels
             );
             return Err(Error::Unsupported(message));
         }
-        let width = self.clips.iter().map(|clip| clip.hidden_size).sum::<usize>();
-        if unet.cross_attention_dim != width {
-            let reason = format!(
-                "cross_attention_dim is {}, and the hidden_size of the text encoders is {width}",
-                unet.cross_attention_dim
-            );
-            return Err(folder.component("unet").invalid("config.json", reason));
+        let invalid =
+            |reason: String| Err(folder.component(self.family.denoiser().0).invalid("config.json", reason));
+        let (width, field) = (fitting.text_width, fitting.text_field);
+        let clips = self.text.clips.iter().map(|clip| clip.hidden_size).sum::<usize>();
+        match (self.family, &self.text.t5) {
+            (Family::StableDiffusion | Family::StableDiffusionXl, _) if clips != width => {
+                return invalid(format!(
+                    "{field} is {width}, and the hidden_size of the text encoders is {clips}"
+                ));
+            }
+            (Family::StableDiffusion3, _) if clips > width => {
+                return invalid(format!(
+                    "{field} is {width}, and the hidden_size of the text encoders is {clips}"
+                ));
+            }
+            (_, Some(t5)) if t5.d_model != width => {
+                return invalid(format!("{field} is {width}, and the d_model of the T5 is {}", t5.d_model));
+            }
+            _ => {}
         }
+        let mut projections = self.text.clips.iter().map(|clip| clip.projection_dim);
         let pooled = match self.family {
             Family::StableDiffusion => None,
-            Family::StableDiffusionXl => self.clips.last().map(|clip| clip.projection_dim),
+            Family::StableDiffusionXl => projections.next_back(),
+            Family::StableDiffusion3 => Some(projections.sum()),
         };
-        if unet.pooled_width() != pooled {
-            let reason = format!(
-                "the added embedding is for a text of width {:?}, and the text encoder's projection_dim is \
-                 {pooled:?}",
-                unet.pooled_width()
-            );
-            return Err(folder.component("unet").invalid("config.json", reason));
+        if fitting.pooled_width != pooled {
+            return invalid(format!(
+                "the text as one vector has the width {:?} there, and the projection_dim of the text encoders \
+                 is {pooled:?}",
+                fitting.pooled_width
+            ));
         }
         Ok(())
     }
 }
 
 impl Checkpoints {
-    fn open(folder: &Folder, family: Family, dtype: DType) -> Result<Self, Error> {
+    fn open(folder: &Folder, configs: &Configs, dtype: DType) -> Result<Self, Error> {
+        let family = configs.family;
         let open = |component: &str, stem: &str, dtype: DType| {
             Checkpoint::open(folder.component(component).weights(stem, dtype)?)
         };
-        let encoders = family.text_encoders().iter();
+        let clips = family.clips().iter();
+        let t5 = family.t5().filter(|_| configs.text.t5.is_some());
         Ok(Self {
-            clips: encoders
+            clips: clips
                 .map(|encoder| open(encoder.model, TRANSFORMERS_WEIGHTS, dtype))
                 .collect::<Result<_, _>>()?,
+            t5: t5.map(|t5| open(t5.encoder.model, TRANSFORMERS_WEIGHTS, dtype)).transpose()?,
             denoiser: open(family.denoiser().0, DIFFUSERS_WEIGHTS, dtype)?,
             vae: open("vae", DIFFUSERS_WEIGHTS, VAE_DTYPE)?,
         })
@@ -132,12 +150,19 @@ impl Checkpoints {
         dtype: DType,
         weights: impl Fn(&'a Checkpoint, DType) -> Weights<'a>,
     ) -> Result<Parts, Error> {
-        let clips = configs.clips.iter().zip(&self.clips);
-        Ok(Parts {
+        let clips = configs.text.clips.iter().zip(&self.clips);
+        let t5 = configs.text.t5.as_ref().zip(self.t5.as_ref());
+        let text = TextModels {
             clips: clips
                 .map(|(config, checkpoint)| ClipTextModel::load(config, &weights(checkpoint, dtype)))
                 .collect::<Result<_, _>>()?,
-            unet: Unet::load(&configs.unet, &weights(&self.denoiser, dtype))?,
+            t5: t5
+                .map(|(config, checkpoint)| T5Encoder::load(config, &weights(checkpoint, dtype)))
+                .transpose()?,
+        };
+        Ok(Parts {
+            text,
+            denoiser: Denoiser::load(&configs.denoiser, &weights(&self.denoiser, dtype))?,
             vae: VaeDecoder::load(&configs.vae, &weights(&self.vae, VAE_DTYPE))?,
         })
     }
@@ -147,9 +172,11 @@ impl Checkpoints {
     fn check(&self, configs: &Configs, dtype: DType) -> Result<u64, Error> {
         self.assemble(configs, dtype, Checkpoint::check)?;
         self.clips.iter().for_each(|checkpoint| checkpoint.warn_unread(|_| true));
+        self.t5.iter().for_each(|checkpoint| checkpoint.warn_unread(T5Encoder::is_encoder));
         self.denoiser.warn_unread(|_| true);
         self.vae.warn_unread(VaeConfig::is_decoder);
-        Ok(self.clips.iter().chain([&self.denoiser, &self.vae]).map(Checkpoint::take_bytes).sum())
+        let all = self.clips.iter().chain(&self.t5).chain([&self.denoiser, &self.vae]);
+        Ok(all.map(Checkpoint::take_bytes).sum())
     }
 }
 
@@ -164,22 +191,34 @@ pub(super) fn load(
     let folder = Folder::new(model);
     let dtype = device.compute_dtype(options.dtype)?;
     let configs = Configs::load(model, family)?;
-    let tokenizers = text::tokenizers(&folder, family, &configs.clips)?;
-    let checkpoints = Checkpoints::open(&folder, family, dtype)?;
+    let tokenizers = Tokenizers::load(&folder, family, &configs.text)?;
+    let checkpoints = Checkpoints::open(&folder, &configs, dtype)?;
     let safety = safety_files(&folder, &configs, dtype, options)?;
     let memory_bytes = checkpoints.check(&configs, dtype)? + check_safety(safety.as_ref())?;
     let parts =
         checkpoints.assemble(&configs, dtype, |checkpoint, dtype| checkpoint.root(device.candle(), dtype))?;
+    let fitting = configs.denoiser.fitting();
     Ok(LatentDiffusion {
-        text_encoders: TextEncoders { family, tokenizers, clips: parts.clips },
+        text_encoders: TextEncoders {
+            family,
+            tokenizers,
+            models: parts.text,
+            width: fitting.text_width,
+            dtype,
+            device: device.candle().clone(),
+        },
         embeddings: Embeddings::default(),
-        unet: parts.unet,
+        denoiser: parts.denoiser,
         vae: parts.vae,
         scheduler: configs.scheduler,
         safety_checker: safety.map(|files| files.load(device)).transpose()?,
         zeros_for_empty_prompt: configs.zeros_for_empty_prompt,
         latent_channels: configs.vae.latent_channels,
-        scale: configs.vae.scale(),
+        sides: Sides {
+            scale: configs.vae.scale(),
+            patch_size: fitting.patch_size as u32,
+            max_latents: fitting.max_side.map(|side| side as u32),
+        },
         device: device.clone(),
         memory_bytes,
     })
@@ -195,7 +234,7 @@ pub(crate) fn weights_bytes(
     let configs = Configs::load(model, family)?;
     let folder = Folder::new(model);
     let safety = safety_files(&folder, &configs, dtype, options)?;
-    Ok(Checkpoints::open(&folder, family, dtype)?.check(&configs, dtype)? + check_safety(safety.as_ref())?)
+    Ok(Checkpoints::open(&folder, &configs, dtype)?.check(&configs, dtype)? + check_safety(safety.as_ref())?)
 }
 
 /// The files of the safety checker that the index lists or that was brought from elsewhere.
@@ -234,13 +273,14 @@ fn scheduler_config(folder: &Folder, model: &ModelFolder, family: Family) -> Res
         .map_err(|error| folder.invalid(SCHEDULER_CONFIG, error.to_string()))?;
     Ok(match family {
         Family::StableDiffusion => config.with_stable_diffusion_corrections(),
-        Family::StableDiffusionXl => config,
+        Family::StableDiffusionXl | Family::StableDiffusion3 => config,
     })
 }
 
 fn check_classes(folder: &Folder, family: Family, index: &HashMap<String, Value>) -> Result<(), Error> {
+    let t5 = family.t5().map(|t5| t5.encoder).filter(|encoder| class_of(index, encoder.model).is_some());
     let mut wanted = vec![family.denoiser(), ("vae", &["AutoencoderKL"][..])];
-    for encoder in family.text_encoders() {
+    for encoder in family.clips().iter().chain(&t5) {
         wanted.push((encoder.model, encoder.classes));
         wanted.push((encoder.tokenizer, encoder.tokenizer_classes));
     }

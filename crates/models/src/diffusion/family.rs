@@ -7,6 +7,8 @@ pub(crate) enum Family {
     StableDiffusion,
     /// Stable Diffusion XL (Podell et al. 2023): two text encoders, a U-Net that is also told sizes and crop.
     StableDiffusionXl,
+    /// Stable Diffusion 3 and 3.5 (Esser et al. 2024): two CLIP text encoders and a T5, a transformer.
+    StableDiffusion3,
 }
 
 impl Family {
@@ -14,15 +16,25 @@ impl Family {
         match class {
             "StableDiffusionPipeline" => Some(Self::StableDiffusion),
             "StableDiffusionXLPipeline" => Some(Self::StableDiffusionXl),
+            "StableDiffusion3Pipeline" => Some(Self::StableDiffusion3),
             _ => None,
         }
     }
 
     /// The CLIP text encoders.
-    pub(super) fn text_encoders(self) -> &'static [TextEncoder] {
+    pub(super) fn clips(self) -> &'static [TextEncoder] {
         match self {
             Self::StableDiffusion => &[TextEncoder::CLIP],
             Self::StableDiffusionXl => &[TextEncoder::CLIP, TextEncoder::PROJECTED_2],
+            Self::StableDiffusion3 => &[TextEncoder::PROJECTED, TextEncoder::PROJECTED_2],
+        }
+    }
+
+    /// The T5 text encoder.
+    pub(super) fn t5(self) -> Option<T5> {
+        match self {
+            Self::StableDiffusion | Self::StableDiffusionXl => None,
+            Self::StableDiffusion3 => Some(T5 { encoder: TextEncoder::T5_3, tokens: 256 }),
         }
     }
 
@@ -30,6 +42,7 @@ impl Family {
     pub(super) fn denoiser(self) -> (&'static str, &'static [&'static str]) {
         match self {
             Self::StableDiffusion | Self::StableDiffusionXl => ("unet", &["UNet2DConditionModel"]),
+            Self::StableDiffusion3 => ("transformer", &["SD3Transformer2DModel"]),
         }
     }
 }
@@ -54,10 +67,20 @@ impl TextEncoder {
         tokenizer: "tokenizer",
         tokenizer_classes: &["CLIPTokenizer", "CLIPTokenizerFast"],
     };
-    const PROJECTED_2: Self = Self {
-        model: "text_encoder_2",
-        classes: &["CLIPTextModelWithProjection"],
-        tokenizer: "tokenizer_2",
-        ..Self::CLIP
+    const PROJECTED: Self = Self { classes: &["CLIPTextModelWithProjection"], ..Self::CLIP };
+    const PROJECTED_2: Self = Self { model: "text_encoder_2", tokenizer: "tokenizer_2", ..Self::PROJECTED };
+    const T5_3: Self = Self {
+        model: "text_encoder_3",
+        classes: &["T5EncoderModel"],
+        tokenizer: "tokenizer_3",
+        tokenizer_classes: &["T5Tokenizer", "T5TokenizerFast"],
     };
+}
+
+/// How a family uses a T5. A folder may do without it: all that the denoiser then sees of it is zeros.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct T5 {
+    pub(super) encoder: TextEncoder,
+    /// How many tokens it is shown, with padding.
+    pub(super) tokens: usize,
 }

@@ -9,7 +9,7 @@ use crate::weights::Weights;
 
 /// How many numbers of size and crop a denoiser is told: height and width of the original, top and left of the
 /// crop, height and width of the picture.
-pub(super) const SIZE_NUMBERS: usize = 6;
+pub(crate) const SIZE_NUMBERS: usize = 6;
 
 /// The timestep, and what else there is to know of the whole picture, as one vector.
 pub(super) struct TimeEmbedding {

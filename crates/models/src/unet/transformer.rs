@@ -123,7 +123,7 @@ impl Attention {
         let q = split_heads(&self.to_q.forward(x)?, self.heads)?;
         let k = split_heads(&self.to_k.forward(context)?, self.heads)?;
         let v = split_heads(&self.to_v.forward(context)?, self.heads)?;
-        let attended = attend(&q, &k, &v, Attend { mask: None, score_dtype: self.score_dtype })?;
+        let attended = attend(&q, &k, &v, Attend { score_dtype: self.score_dtype, ..Attend::default() })?;
         self.to_out.forward(&merge_heads(&attended, self.heads)?)
     }
 }

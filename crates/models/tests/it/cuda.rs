@@ -20,7 +20,7 @@ fn pictures_agree_with_the_reference_in_every_precision() {
         for case in cases() {
             let noise = model.noise(0, ImageSize::new(128, 128).unwrap()).unwrap();
             let noise = case.noise.to_device(noise.device()).unwrap();
-            let scheduler = model.scheduler(case.task.scheduler, case.task.steps).unwrap();
+            let scheduler = model.scheduler(&case.task).unwrap();
             let conditioning = model.condition(&case.task).unwrap();
             let latents =
                 model.denoise(&walk_from(&noise), &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();

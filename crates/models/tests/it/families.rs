@@ -25,7 +25,7 @@ fn stable_diffusion_agrees(variant: &str, calls: usize) {
         guidance_scale: 3.0,
         ..task("a prompt")
     };
-    let scheduler = model.scheduler(None, task.steps).unwrap();
+    let scheduler = model.scheduler(&task).unwrap();
     assert_eq!(scheduler.timesteps().len(), calls);
     let conditioning = model.condition(&task).unwrap();
     let latents =

@@ -12,6 +12,7 @@ mod loading;
 mod parity;
 mod safety;
 mod schedulers;
+mod sd3;
 mod sdxl;
 mod stable_diffusion;
 mod support;

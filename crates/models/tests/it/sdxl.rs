@@ -58,7 +58,7 @@ fn denoiser_agrees_with_the_reference_at_each_timestep() {
 #[track_caller]
 fn agrees(model: &LatentDiffusion, what: &str, name: &str, task: &TextToImage) {
     let recorded = reference("sdxl");
-    let scheduler = model.scheduler(None, task.steps).unwrap();
+    let scheduler = model.scheduler(task).unwrap();
     let conditioning = model.condition(task).unwrap();
     let latents =
         model.denoise(&walk_from(&recorded["noise"]), &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();

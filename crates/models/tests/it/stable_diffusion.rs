@@ -86,7 +86,7 @@ fn text_encoder_agrees_with_the_reference() {
 fn denoising_agrees_with_the_reference() {
     let model = shapes_sd();
     for case in cases() {
-        let scheduler = model.scheduler(case.task.scheduler, case.task.steps).unwrap();
+        let scheduler = model.scheduler(&case.task).unwrap();
         let conditioning = model.condition(&case.task).unwrap();
         let mut first = None;
         let mut on_step = |step: usize, latents: &Tensor| {
@@ -145,7 +145,8 @@ fn guidance_of_a_prompt_against_itself_changes_nothing() {
         ..case.task.clone()
     };
     let latents = |conditioning: &Conditioning| {
-        let scheduler = model.scheduler(None, 3).unwrap();
+        let task = TextToImage { scheduler: None, steps: 3, ..case.task.clone() };
+        let scheduler = model.scheduler(&task).unwrap();
         model.denoise(&walk_from(&case.noise), conditioning, scheduler, &mut |_, _| Ok(())).unwrap()
     };
     let plain = latents(&model.condition(&plain).unwrap());

@@ -8,16 +8,10 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import BlipConfig, BlipForConditionalGeneration, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from common import randomise
 
 MODELS, OUT = sys.argv[1], sys.argv[2]
 SPECIAL = dict(bos_token="<|startoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>", pad_token="<|endoftext|>")
-
-
-def randomise(model):
-    """Every parameter away from its neutral value, and representable in f16."""
-    for p in model.parameters():
-        p.data = (p.data + 0.05 * torch.randn_like(p)).half().float()
-    return model.eval()
 
 
 def save(model, path, stem, rename=lambda k: k):

@@ -8,7 +8,8 @@ import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, PreTrainedTokenizerFast
-from make_sd import MODELS, OUT, SPECIAL, randomise, save
+from common import randomise
+from make_sd import MODELS, OUT, SPECIAL, save
 import json
 
 PROMPTS = dict(prompt="a large red circle", prompt_2="a small green heart on a white background", negative_prompt="a blue star")

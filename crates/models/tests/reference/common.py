@@ -1,0 +1,42 @@
+"""What the scripts that make reference repositories share: random weights that fit f16, and the tokenizers of tiny text encoders."""
+import json
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTokenizer, T5Tokenizer
+
+torch.set_num_threads(1)
+CLIP_VOCAB = dict(vocab_size=713, bos_token_id=711, eos_token_id=712, pad_token_id=712)
+
+
+def randomise(model):
+    """Every parameter away from its neutral value, and representable in f16."""
+    for p in model.parameters():
+        p.data = (p.data + 0.05 * torch.randn_like(p)).half().float()
+    return model.eval()
+
+
+def clip_tokenizer(models):
+    """The one of the bundled model; its ids are those of CLIP_VOCAB."""
+    return CLIPTokenizer.from_pretrained(f"{models}/shapes-sd/tokenizer")
+
+
+def t5_tokenizer():
+    """A Unigram tokenizer as T5's, of words about shapes and of single letters."""
+    words = "a the large small red green blue yellow orange purple pink cyan white black circle square triangle star heart ring cross diamond on in background photo of über café naïve 日本 жук".split()
+    letters = [chr(c) for c in range(33, 127)]
+    trainer = trainers.UnigramTrainer(vocab_size=190, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False)
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.train_from_iterator([" ".join(words[i:] + words[:i]) for i in range(len(words))] + letters, trainer)
+    vocab = [(token, round(score, 4)) for token, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
+    # The trainer leaves tokens of equal score in any order.
+    return T5Tokenizer(vocab=vocab[:3] + sorted(vocab[3:], key=lambda entry: (-entry[1], entry[0])), extra_ids=4)
+
+
+def save(pipe, out, tokenizers):
+    """The pipeline's folder with f16 weights; `tokenizers` gives the classes that published folders name, by component."""
+    pipe.to(torch.float16).save_pretrained(out)
+    pipe.to(torch.float32)
+    index = json.load(open(f"{out}/model_index.json"))
+    index.update({name: ["transformers", kind] for name, kind in tokenizers.items()})
+    json.dump(index, open(f"{out}/model_index.json", "w"), indent=2)
