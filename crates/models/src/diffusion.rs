@@ -66,7 +66,10 @@ pub struct Conditioning {
     pooled: Option<Tensor>,
     /// In pixels: height and width of the original, top and left of the crop, height and width of the picture.
     sizes: [f32; SIZE_NUMBERS],
+    /// How far to go from what to avoid to what to show.
     guidance: Option<f64>,
+    /// The request's guidance scale, for a denoiser that is told it.
+    guidance_scale: f64,
 }
 
 impl Conditioning {
@@ -118,14 +121,17 @@ impl LatentDiffusion {
         Ok(self.text_encoders.tokenizers.encode(prompt)?.into_ids())
     }
 
-    /// Encodes the prompts of `task`. Guidance of at most 1 is none, and leaves the negative prompt unread.
+    /// Encodes the prompts of `task`. Guidance of at most 1 is none, and leaves the negative prompt unread; so
+    /// does a family whose denoiser is told the guidance scale, or has none (FLUX).
     ///
     /// # Errors
     /// [`Error::InvalidInput`] when a prompt has more parts than there are text encoders, and failures of the
     /// device.
     pub fn condition(&self, task: &TextToImage) -> Result<Conditioning, Error> {
         let shown = self.encode(task.prompt.as_str())?;
-        let guidance = (task.guidance_scale > 1.0).then_some(task.guidance_scale);
+        let guidance_scale = task.guidance_scale;
+        let guides = self.text_encoders.family.guides_by_negative_prompt() && guidance_scale > 1.0;
+        let guidance = guides.then_some(guidance_scale);
         let (states, pooled) = match guidance {
             None => (shown.states, shown.pooled),
             Some(_) => {
@@ -142,7 +148,7 @@ impl LatentDiffusion {
         };
         let (width, height) = (task.size.width() as f32, task.size.height() as f32);
         let sizes = [height, width, 0.0, 0.0, height, width];
-        Ok(Conditioning { states, pooled, sizes, guidance })
+        Ok(Conditioning { states, pooled, sizes, guidance, guidance_scale })
     }
 
     fn encode(&self, prompt: &str) -> Result<Encoded, Error> {

@@ -39,6 +39,7 @@ mod device;
 mod diffusion;
 mod error;
 mod fake;
+mod flux;
 mod folder;
 mod layers;
 mod load;

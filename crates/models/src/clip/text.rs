@@ -77,6 +77,13 @@ pub(crate) struct ClipStates {
     pub(crate) last: Tensor,
 }
 
+impl ClipStates {
+    /// What the end token, which is at `end`, became: `(1, hidden_size)`.
+    pub(crate) fn at_end(&self, end: usize) -> CandleResult<Tensor> {
+        self.last.narrow(1, end, 1)?.squeeze(1)
+    }
+}
+
 impl ClipTextModel {
     /// Weights with the prefix `text_model.`, as published, or without, as newer transformers write them, and
     /// with a projection or none.
@@ -121,7 +128,7 @@ impl ClipTextModel {
     /// One vector for the text whose end token is at `end`: `(1, projection_dim)`, or `(1, hidden_size)` of a
     /// model without a projection.
     pub(crate) fn pooled(&self, states: &ClipStates, end: usize) -> CandleResult<Tensor> {
-        let pooled = states.last.narrow(1, end, 1)?.squeeze(1)?;
+        let pooled = states.at_end(end)?;
         match &self.text_projection {
             Some(projection) => projection.forward(&pooled),
             None => Ok(pooled),

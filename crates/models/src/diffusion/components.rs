@@ -113,11 +113,11 @@ impl Configs {
             Family::StableDiffusion => None,
             Family::StableDiffusionXl => projections.next_back(),
             Family::StableDiffusion3 => Some(projections.sum()),
+            Family::Flux => Some(clips),
         };
         if fitting.pooled_width != pooled {
             return invalid(format!(
-                "the text as one vector has the width {:?} there, and the projection_dim of the text encoders \
-                 is {pooled:?}",
+                "the text as one vector has the width {:?} there, and that of the text encoders is {pooled:?}",
                 fitting.pooled_width
             ));
         }
@@ -274,13 +274,14 @@ fn scheduler_config(folder: &Folder, model: &ModelFolder, family: Family) -> Res
     Ok(match family {
         Family::StableDiffusion => config.with_stable_diffusion_corrections(),
         Family::StableDiffusionXl | Family::StableDiffusion3 => config,
+        Family::Flux => config.with_pipeline_sigmas(),
     })
 }
 
 fn check_classes(folder: &Folder, family: Family, index: &HashMap<String, Value>) -> Result<(), Error> {
-    let t5 = family.t5().map(|t5| t5.encoder).filter(|encoder| class_of(index, encoder.model).is_some());
+    let t5 = family.t5().filter(|t5| !t5.is_optional || class_of(index, t5.encoder.model).is_some());
     let mut wanted = vec![family.denoiser(), ("vae", &["AutoencoderKL"][..])];
-    for encoder in family.clips().iter().chain(&t5) {
+    for encoder in family.clips().iter().copied().chain(t5.map(|t5| t5.encoder)) {
         wanted.push((encoder.model, encoder.classes));
         wanted.push((encoder.tokenizer, encoder.tokenizer_classes));
     }

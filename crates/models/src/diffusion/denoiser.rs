@@ -5,6 +5,7 @@ use candle_core::Tensor;
 use super::Conditioning;
 use super::family::Family;
 use crate::error::Error;
+use crate::flux::{Flux, FluxConfig, FluxInput};
 use crate::folder::Folder;
 use crate::sd3::{Sd3, Sd3Config};
 use crate::unet::{Added, Unet, UnetConfig};
@@ -14,6 +15,7 @@ use crate::weights::Weights;
 pub(super) enum Denoiser {
     Unet(Box<Unet>),
     Sd3(Box<Sd3>),
+    Flux(Box<Flux>),
 }
 
 /// What a denoiser looks like.
@@ -21,6 +23,7 @@ pub(super) enum Denoiser {
 pub(super) enum DenoiserConfig {
     Unet(UnetConfig),
     Sd3(Sd3Config),
+    Flux(FluxConfig),
 }
 
 /// What has to fit the components around a denoiser.
@@ -48,6 +51,7 @@ impl DenoiserConfig {
         match family {
             Family::StableDiffusion | Family::StableDiffusionXl => UnetConfig::load(folder).map(Self::Unet),
             Family::StableDiffusion3 => Sd3Config::load(folder).map(Self::Sd3),
+            Family::Flux => FluxConfig::load(folder).map(Self::Flux),
         }
     }
 
@@ -71,6 +75,15 @@ impl DenoiserConfig {
                 patch_size: config.patch_size,
                 max_side: Some(config.max_side()),
             },
+            Self::Flux(config) => Fitting {
+                in_channels: config.latent_channels,
+                out_channels: config.latent_channels,
+                text_width: config.text_width,
+                text_field: "joint_attention_dim",
+                pooled_width: Some(config.pooled_width),
+                patch_size: 2,
+                max_side: None,
+            },
         }
     }
 }
@@ -80,6 +93,7 @@ impl Denoiser {
         match config {
             DenoiserConfig::Unet(config) => Unet::load(config, weights).map(Box::new).map(Self::Unet),
             DenoiserConfig::Sd3(config) => Sd3::load(config, weights).map(Box::new).map(Self::Sd3),
+            DenoiserConfig::Flux(config) => Flux::load(config, weights).map(Box::new).map(Self::Flux),
         }
     }
 
@@ -92,14 +106,20 @@ impl Denoiser {
         timestep: f32,
         conditioning: &Conditioning,
     ) -> Result<Tensor, Error> {
-        let Conditioning { states, pooled, sizes, .. } = conditioning;
+        let Conditioning { states, pooled, sizes, guidance_scale, .. } = conditioning;
         match (self, pooled) {
             (Self::Unet(unet), pooled) => {
                 let added = pooled.clone().map(|pooled| Added { pooled, sizes: *sizes });
                 unet.forward(latents, timestep, states, added.as_ref())
             }
             (Self::Sd3(sd3), Some(pooled)) => sd3.forward(latents, timestep, states, pooled),
-            (Self::Sd3(_), None) => Err(Error::Device("the denoiser is told no text as a whole".into())),
+            (Self::Flux(flux), Some(pooled)) => {
+                let guidance = *guidance_scale as f32;
+                flux.forward(latents, FluxInput { timestep, guidance, text: states, pooled })
+            }
+            (Self::Sd3(_) | Self::Flux(_), None) => {
+                Err(Error::Device("the denoiser is told no text as a whole".into()))
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ pub(crate) enum Family {
     StableDiffusionXl,
     /// Stable Diffusion 3 and 3.5 (Esser et al. 2024): two CLIP text encoders and a T5, a transformer.
     StableDiffusion3,
+    /// FLUX.1 (Black Forest Labs 2024): a CLIP text encoder and a T5, a transformer.
+    Flux,
 }
 
 impl Family {
@@ -17,6 +19,7 @@ impl Family {
             "StableDiffusionPipeline" => Some(Self::StableDiffusion),
             "StableDiffusionXLPipeline" => Some(Self::StableDiffusionXl),
             "StableDiffusion3Pipeline" => Some(Self::StableDiffusion3),
+            "FluxPipeline" => Some(Self::Flux),
             _ => None,
         }
     }
@@ -24,7 +27,7 @@ impl Family {
     /// The CLIP text encoders.
     pub(super) fn clips(self) -> &'static [TextEncoder] {
         match self {
-            Self::StableDiffusion => &[TextEncoder::CLIP],
+            Self::StableDiffusion | Self::Flux => &[TextEncoder::CLIP],
             Self::StableDiffusionXl => &[TextEncoder::CLIP, TextEncoder::PROJECTED_2],
             Self::StableDiffusion3 => &[TextEncoder::PROJECTED, TextEncoder::PROJECTED_2],
         }
@@ -34,7 +37,17 @@ impl Family {
     pub(super) fn t5(self) -> Option<T5> {
         match self {
             Self::StableDiffusion | Self::StableDiffusionXl => None,
-            Self::StableDiffusion3 => Some(T5 { encoder: TextEncoder::T5_3, tokens: 256 }),
+            Self::StableDiffusion3 => Some(T5 { encoder: TextEncoder::T5_3, tokens: 256, is_optional: true }),
+            Self::Flux => Some(T5 { encoder: TextEncoder::T5_2, tokens: 512, is_optional: false }),
+        }
+    }
+
+    /// Whether guidance is the difference that a negative prompt makes. The denoiser of FLUX is told the scale
+    /// instead, or was trained to do without.
+    pub(super) fn guides_by_negative_prompt(self) -> bool {
+        match self {
+            Self::StableDiffusion | Self::StableDiffusionXl | Self::StableDiffusion3 => true,
+            Self::Flux => false,
         }
     }
 
@@ -43,6 +56,7 @@ impl Family {
         match self {
             Self::StableDiffusion | Self::StableDiffusionXl => ("unet", &["UNet2DConditionModel"]),
             Self::StableDiffusion3 => ("transformer", &["SD3Transformer2DModel"]),
+            Self::Flux => ("transformer", &["FluxTransformer2DModel"]),
         }
     }
 }
@@ -69,18 +83,21 @@ impl TextEncoder {
     };
     const PROJECTED: Self = Self { classes: &["CLIPTextModelWithProjection"], ..Self::CLIP };
     const PROJECTED_2: Self = Self { model: "text_encoder_2", tokenizer: "tokenizer_2", ..Self::PROJECTED };
-    const T5_3: Self = Self {
-        model: "text_encoder_3",
+    const T5_2: Self = Self {
+        model: "text_encoder_2",
         classes: &["T5EncoderModel"],
-        tokenizer: "tokenizer_3",
+        tokenizer: "tokenizer_2",
         tokenizer_classes: &["T5Tokenizer", "T5TokenizerFast"],
     };
+    const T5_3: Self = Self { model: "text_encoder_3", tokenizer: "tokenizer_3", ..Self::T5_2 };
 }
 
-/// How a family uses a T5. A folder may do without it: all that the denoiser then sees of it is zeros.
+/// How a family uses a T5.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct T5 {
     pub(super) encoder: TextEncoder,
     /// How many tokens it is shown, with padding.
     pub(super) tokens: usize,
+    /// Whether a folder may do without it: all that the denoiser then sees of it is zeros.
+    pub(super) is_optional: bool,
 }

@@ -93,6 +93,10 @@ impl TextEncoders {
                 let states = Tensor::cat(&[states, self.t5_states(ids)?], 1)?;
                 Ok(Encoded { states, pooled: Some(pooled) })
             }
+            Family::Flux => {
+                let (_, end, states) = &all[0];
+                Ok(Encoded { states: self.t5_states(ids)?, pooled: Some(states.at_end(*end)?) })
+            }
         }
     }
 

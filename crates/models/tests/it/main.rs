@@ -8,6 +8,7 @@ mod blip;
 mod cuda;
 mod fake;
 mod families;
+mod flux;
 mod loading;
 mod parity;
 mod safety;
