@@ -1,9 +1,10 @@
-"""Trains the demo models again, in an environment of its own with the versions in requirements.txt.
+"""Trains the demo models and the demo LoRA again, in an environment of its own with the versions in requirements.txt.
 
     train.py sd          trains, writes and evaluates shapes-sd
     train.py blip        trains, writes and evaluates shapes-blip
-    train.py reference   records the reference outputs of both
-    train.py evaluate    measures how good both are
+    train.py lora        trains, writes and evaluates shapes-lora, which changes shapes-sd
+    train.py reference   records the reference outputs of the first two
+    train.py evaluate    measures how good those are
 
 Needs Python 3.11 or newer and nothing else. What is done is kept in the working folder: after an interruption the same
 command goes on from there. RECIPE.md describes the stages.
@@ -23,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 BUNDLED = HERE.parent
 LEAST_PYTHON = (3, 11)
-VAE_MINUTES, BLIP_MINUTES, UNET_MINUTES = 11, 20, 60
+VAE_MINUTES, BLIP_MINUTES, UNET_MINUTES, LORA_MINUTES = 11, 20, 60, 7
 SD_MINUTES = VAE_MINUTES + UNET_MINUTES
 LATENTS, LEAST_LATENTS = 16_000, 640
 PROMPTS, LEAST_PROMPTS = 120, 20
@@ -78,7 +79,8 @@ def run_sd(options):
             train_unet.train_phase(folder, number, phase.minutes * share, options.processes)
     export_sd(tokenizer, vae, train_unet.phase_path(folder, len(train_unet.PHASES) - 1), model)
     prompts = scaled(PROMPTS, share, LEAST_PROMPTS)
-    figures = evaluate_sd(model, captioner(options.out), prompts, options.processes, options.work / "evaluation-sd.png")
+    captioner, sheet = beside(options.out, "shapes-blip"), options.work / "evaluation-sd.png"
+    figures = evaluate_sd(model, captioner, prompts, options.processes, sheet)
     write_figures(options.work / "evaluation-sd.json", figures)
 
 
@@ -93,6 +95,19 @@ def run_blip(options):
         train_blip(weights, BLIP_MINUTES * share)
     export_blip(weights, model)
     write_figures(options.work / "evaluation-blip.json", evaluate_blip(model))
+
+
+def run_lora(options):
+    from evaluate_lora import evaluate_lora
+    from train_lora import export_lora, train_lora
+
+    share = begin(options, "lora", LORA_MINUTES)
+    base, folder = beside(options.out, "shapes-sd"), options.out / "shapes-lora"
+    weights, sheet = options.work / "lora" / "lora.pt", options.work / "evaluation-lora.png"
+    if is_missing(weights, "lora"):
+        train_lora(base, weights, LORA_MINUTES * share)
+    export_lora(weights, folder)
+    write_figures(options.work / "evaluation-lora.json", evaluate_lora(base, folder, sheet))
 
 
 def run_reference(options):
@@ -112,7 +127,8 @@ def run_evaluate(options):
     if blip.exists():
         evaluate_blip(blip)
     if sd.exists():
-        evaluate_sd(sd, captioner(options.models), PROMPTS, options.processes, options.work / "evaluation-sd.png")
+        captioner, sheet = beside(options.models, "shapes-blip"), options.work / "evaluation-sd.png"
+        evaluate_sd(sd, captioner, PROMPTS, options.processes, sheet)
 
 
 # ---- the command line
@@ -121,7 +137,8 @@ def run_evaluate(options):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, run, minutes in (("sd", run_sd, SD_MINUTES), ("blip", run_blip, BLIP_MINUTES)):
+    trainings = (("sd", run_sd, SD_MINUTES), ("blip", run_blip, BLIP_MINUTES), ("lora", run_lora, LORA_MINUTES))
+    for name, run, minutes in trainings:
         command = add_command(commands, name, run, f"train, write and evaluate shapes-{name}")
         command.add_argument("--minutes", type=positive, default=minutes, metavar="N", help=(
             "time of training, all stages together (default: %(default)s, the recipe's); a few minutes try the whole "
@@ -176,7 +193,7 @@ def positive(text):
 
 def check(options):
     """Refuses, before anything takes time, what would fail or destroy something later."""
-    if options.command in ("sd", "blip", "reference"):
+    if options.command in ("sd", "blip", "lora", "reference"):
         name = "reference" if options.command == "reference" else f"shapes-{options.command}"
         target = options.out / name
         is_own = options.out == options.work / "models" and options.out != BUNDLED
@@ -205,7 +222,7 @@ def enter_environment(venv):
         return
     venv.parent.mkdir(parents=True, exist_ok=True)
     with open(venv.parent / "venv.lock", "w") as lock:
-        # Both models may be trained at once.
+        # Several models may be trained at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
         make_environment(venv)
     os.environ |= ENVIRONMENT
@@ -269,10 +286,10 @@ def scaled(number, share, least):
     return max(least, round(number * min(1, share)))
 
 
-def captioner(models):
-    """The captioner beside the model that is evaluated, or the bundled one."""
-    beside = models / "shapes-blip"
-    return beside if beside.exists() else BUNDLED / "shapes-blip"
+def beside(models, name):
+    """The model `name` in the folder `models`, or else the bundled one."""
+    own = models / name
+    return own if own.exists() else BUNDLED / name
 
 
 def write_figures(path, figures):
