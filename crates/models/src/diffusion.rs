@@ -19,7 +19,8 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::folder::ModelFolder;
 use crate::load::LoadOptions;
-use crate::model::{Model, Output, Progress, Request, Run};
+use crate::lora::{Component, LoraSet, Loras};
+use crate::model::{Lora, Model, Output, Progress, Request, Run};
 use crate::request::{check_text_to_image, seed_of};
 use crate::safety::SafetyChecker;
 use crate::scheduler::{Scheduler, SchedulerConfig, Walk};
@@ -36,6 +37,7 @@ pub struct LatentDiffusion {
     embeddings: Embeddings,
     denoiser: Denoiser,
     vae: VaeDecoder,
+    loras: Loras,
     scheduler: SchedulerConfig,
     safety_checker: Option<SafetyChecker>,
     /// Whether an empty negative prompt is no prompt, rather than an empty text.
@@ -112,6 +114,42 @@ impl LatentDiffusion {
         components::load(folder, family, device, options)
     }
 
+    /// Calls `with` while the weights are changed by `loras`, in any order. Afterwards they are the base model's,
+    /// bit for bit, however `with` ended.
+    ///
+    /// # Errors
+    /// [`Error::InvalidInput`] for more than 4 LoRAs, for a strength that is not finite, and naming the LoRA and
+    /// its first key that does not fit the model or is not finite; [`Error::Unsupported`] for what is no plain
+    /// LoRA (DoRA, LoHa, LoKr, …); [`Error::Load`] and [`Error::InvalidConfig`] for files that cannot be read;
+    /// and those of `with`.
+    pub fn with_loras<T>(
+        &mut self,
+        loras: &[Lora],
+        with: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.with_set(&LoraSet::of(loras)?, with)
+    }
+
+    fn with_set<T>(
+        &mut self,
+        set: &LoraSet,
+        with: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = self.loras.activate(set).and_then(|_active| with(self));
+        if matches!(outcome, Err(Error::OutOfMemory(_))) {
+            self.loras.release();
+        }
+        outcome
+    }
+
+    /// The weight of a linear layer or a convolution as it is in use now, in the compute dtype; of 1 × 1
+    /// convolutions in attention `(outputs, inputs)`.
+    ///
+    /// `component` is the name of its folder, `layer` the name of the layer there.
+    pub fn weight(&self, component: &str, layer: &str) -> Option<Tensor> {
+        self.loras.weight(Component::of_name(component)?, layer)
+    }
+
     /// The ids that each text encoder sees of a prompt: always as many as it has positions; a longer text is
     /// cut.
     ///
@@ -153,7 +191,8 @@ impl LatentDiffusion {
 
     fn encode(&self, prompt: &str) -> Result<Encoded, Error> {
         let ids = self.text_encoders.tokenizers.encode(prompt)?;
-        self.embeddings.get_or(Key { prompt: prompt.to_owned() }, || self.text_encoders.encode(&ids))
+        let key = Key { prompt: prompt.to_owned(), loras: self.loras.current() };
+        self.embeddings.get_or(key, || self.text_encoders.encode(&ids))
     }
 
     /// The scheduler that `task` names, or else the model's own, set up for the steps and the size of `task`.
@@ -270,8 +309,6 @@ impl LatentDiffusion {
     }
 
     fn draw(&self, task: &TextToImage, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
-        self.check(task)?;
-        run.check_canceled()?;
         let scheduler = self.scheduler(task)?;
         let conditioning = self.condition(task)?;
         // One after another, so that each can be stored while the next is in work, and so that no picture
@@ -327,7 +364,7 @@ impl Sides {
 
 impl Model for LatentDiffusion {
     fn memory_bytes(&self) -> u64 {
-        self.memory_bytes
+        self.memory_bytes + self.loras.kept_bytes()
     }
 
     fn has_safety_checker(&self) -> bool {
@@ -336,7 +373,11 @@ impl Model for LatentDiffusion {
 
     fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {
         match request {
-            Request::TextToImage { task, done } => self.draw(task, done, run),
+            Request::TextToImage { task, loras, done } => {
+                self.check(task)?;
+                run.check_canceled()?;
+                self.with_set(&LoraSet::of(loras)?, |model| model.draw(task, done, run))
+            }
             Request::ImageToText { .. } => {
                 Err(Error::Unsupported("this model makes pictures, not captions".to_owned()))
             }

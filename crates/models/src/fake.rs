@@ -11,7 +11,7 @@ use image::RgbImage;
 use self::directives::{Directives, Outcome};
 use crate::error::Error;
 use crate::model::{Model, Output, Progress, Request, Run, Warning};
-use crate::request::{check_caption, check_text_to_image, seed_of};
+use crate::request::{check_caption, check_loras, check_text_to_image, seed_of};
 
 /// Steps a caption takes.
 const CAPTION_STEPS: u32 = 4;
@@ -38,7 +38,7 @@ impl Default for FakeOptions {
 
 /// A model that serves both pipelines without any weights.
 ///
-/// Its pictures depend on prompt, seed and size, its captions on the pixels and the prompt, and on nothing
+/// Its pictures depend on prompt, seed, size and the LoRAs' names and strengths, its captions on the pixels and the prompt, and on nothing
 /// else. It checks requests, reports progress and sees the cancel flag as a real model does.
 ///
 /// A prompt directs it, for tests of failures, by any of these words in it:
@@ -75,14 +75,17 @@ impl Model for Fake {
 
     fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {
         match request {
-            Request::TextToImage { task, done } => self.draw(task, done, run),
+            Request::TextToImage { task, loras, done } => {
+                check_loras(loras)?;
+                self.draw(task, &picture::subject(task.prompt.as_str(), loras), done, run)
+            }
             Request::ImageToText { image, prompt } => self.caption(image, prompt, run),
         }
     }
 }
 
 impl Fake {
-    fn draw(&self, task: &TextToImage, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
+    fn draw(&self, task: &TextToImage, subject: &str, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
         check_text_to_image(task)?;
         let directives = Directives::parse(task.prompt.as_str())?;
         warn(task.prompt.as_str(), &directives, run);
@@ -90,7 +93,7 @@ impl Fake {
             let seed = seed_of(task, index)?;
             let progress = Progress { image: index, images: task.images, step: 0, steps: task.steps };
             self.take_steps(progress, &directives, run)?;
-            let image = picture::draw(task.prompt.as_str(), seed, task.size);
+            let image = picture::draw(subject, seed, task.size);
             (run.on_output)(Output::Image { index, seed, image, nsfw: directives.nsfw && task.safety_check });
         }
         Ok(())

@@ -23,6 +23,9 @@ pub struct LoadOptions {
     /// Leaves out the safety checker that the folder lists or that is among its components. Without this, a
     /// folder that lists one and does not have its files is an error.
     pub without_safety_checker: bool,
+    /// How many bytes of weights that LoRAs have changed a model may keep, on its device and beside its own, for
+    /// requests that name the same LoRAs again; `None` for as many as its denoiser has.
+    pub lora_cache_bytes: Option<u64>,
 }
 
 /// Reads a folder in Hugging Face layout. Takes seconds; touches only files in `folder`.

@@ -1,6 +1,7 @@
 //! The contract between the program that serves requests and the models that run them: plain data, one
 //! trait.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use darkroom_jobs::TextToImage;
@@ -10,7 +11,8 @@ use crate::error::Error;
 
 /// A loaded model. It belongs to one thread at a time and runs one request at a time.
 pub trait Model: Send {
-    /// Bytes of weights it holds in the memory of its device.
+    /// Bytes of weights it holds in the memory of its device, those included that LoRAs have changed and that are
+    /// kept for the next request.
     fn memory_bytes(&self) -> u64;
 
     /// Whether it has a safety checker that looks at its pictures. `false` for models that make none.
@@ -31,6 +33,8 @@ pub enum Request {
     TextToImage {
         /// The parameters.
         task: TextToImage,
+        /// What changes the model for this request, at most 4; the order means nothing.
+        loras: Vec<Lora>,
         /// Indices of pictures that exist already and are left out, so that a retry continues at the first
         /// missing one.
         done: Vec<u32>,
@@ -42,6 +46,17 @@ pub enum Request {
         /// What the caption starts with; empty for nothing.
         prompt: String,
     },
+}
+
+/// A low-rank change of a model's weights (Hu et al. 2021), for one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lora {
+    /// What it is called in messages to the person who sent the request.
+    pub id: String,
+    /// A safetensors file in the layout of diffusers, PEFT or kohya's trainer.
+    pub path: PathBuf,
+    /// What its change is multiplied by: 1 is as trained, 0 is none. Finite.
+    pub strength: f64,
 }
 
 /// How a run talks to its surroundings. The callbacks are called on the thread that runs the model and hold

@@ -21,4 +21,9 @@ impl Parameter {
     pub(crate) fn tensor(&self) -> Tensor {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// Puts another tensor of the same shape, dtype and device in its place.
+    pub(crate) fn set(&self, tensor: Tensor) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = tensor;
+    }
 }

@@ -1,9 +1,10 @@
 //! Checks that every model makes of a request before it starts.
 
-use darkroom_jobs::TextToImage;
+use darkroom_jobs::{Loras, TextToImage};
 use image::RgbImage;
 
 use crate::error::Error;
+use crate::model::Lora;
 
 /// Most denoising steps: the length of the training schedule of every family.
 const MAX_STEPS: u32 = 1000;
@@ -26,6 +27,21 @@ pub(crate) fn check_text_to_image(task: &TextToImage) -> Result<(), Error> {
         return invalid(format!("width and height must be at most {MAX_SIDE}, not {width} x {height}"));
     }
     Ok(())
+}
+
+/// Refuses more LoRAs than are allowed, and strengths that are no numbers.
+pub(crate) fn check_loras(loras: &[Lora]) -> Result<(), Error> {
+    if loras.len() > Loras::MAX {
+        let message = format!("a request may name at most {} LoRAs, not {}", Loras::MAX, loras.len());
+        return Err(Error::InvalidInput(message));
+    }
+    match loras.iter().find(|lora| !lora.strength.is_finite()) {
+        Some(Lora { id, strength, .. }) => {
+            let message = format!("the strength of LoRA \"{id}\" must be a finite number, not {strength}");
+            Err(Error::InvalidInput(message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The seed of picture `index`.

@@ -1,7 +1,7 @@
 //! Memory-mapped safetensors, checked tensor by tensor.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,35 @@ impl Checkpoint {
             let (file, count) = (self.path().display(), unread.len());
             tracing::warn!(%file, count, example, "the configuration leaves tensors of the weights unused");
         }
+    }
+
+    /// The weights of the layers made from it.
+    pub(crate) fn into_parameters(self) -> Parameters {
+        self.parameters.into_inner()
+    }
+
+    /// Names and shapes of all tensors, in the order of the names.
+    pub(crate) fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let tensors = self.shards.iter().flat_map(|shard| shard.tensors.tensors());
+        tensors.map(|(name, view)| (name, view.shape().to_vec())).collect()
+    }
+
+    /// The tensor `name` as f32 on `device`.
+    ///
+    /// # Errors
+    /// [`Error::Load`] naming the tensor, when there is none or it does not hold numbers.
+    pub(crate) fn tensor(&self, name: &str, device: &Device) -> Result<Tensor, Error> {
+        let expected = "a tensor of numbers".to_owned();
+        let Some(shard) = self.places.get(name).map(|index| &self.shards[*index]) else {
+            return Err(mismatch(self.path(), name.to_owned(), expected, "no such tensor".to_owned()));
+        };
+        let view = shard.tensors.get(name)?;
+        let dtype = view.dtype().try_into();
+        if !is_float(dtype) && view.dtype().try_into().ok() != Some(DType::I64) {
+            let found = format!("dtype {:?}", view.dtype());
+            return Err(mismatch(&shard.path, name.to_owned(), expected, found));
+        }
+        Ok(view.load(device)?.to_dtype(DType::F32)?)
     }
 
     /// The file, or the first shard.

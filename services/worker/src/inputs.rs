@@ -45,7 +45,7 @@ impl Worker {
     pub(crate) async fn request(&self, leased: &LeasedJob) -> Result<Request, InputError> {
         match &leased.task {
             Task::TextToImage(task) => {
-                Ok(Request::TextToImage { task: task.clone(), done: leased.done.clone() })
+                Ok(Request::TextToImage { task: task.clone(), loras: vec![], done: leased.done.clone() })
             }
             Task::ImageToText(task) => {
                 let image = self.picture(&task.image).await?;

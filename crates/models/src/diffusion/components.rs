@@ -15,6 +15,8 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::folder::{Folder, MODEL_INDEX, ModelFolder};
 use crate::load::LoadOptions;
+use crate::lora::{Component, Loras};
+use crate::parameters::Parameters;
 use crate::safety::{self, SafetyFiles};
 use crate::scheduler::SchedulerConfig;
 use crate::t5::T5Encoder;
@@ -180,6 +182,16 @@ impl Checkpoints {
     }
 }
 
+impl Checkpoints {
+    /// The weights that LoRAs may change.
+    fn into_parameters(self, family: Family) -> Vec<(Component, Parameters)> {
+        let encoders = family.clips().iter().map(|encoder| encoder.model).zip(self.clips);
+        let all = encoders.chain([(family.denoiser().0, self.denoiser)]);
+        all.filter_map(|(name, weights)| Some((Component::of_name(name)?, weights.into_parameters())))
+            .collect()
+    }
+}
+
 /// Reads a folder of `family`. Names, shapes and dtypes of all tensors are checked before the first is copied
 /// to the device.
 pub(super) fn load(
@@ -197,8 +209,10 @@ pub(super) fn load(
     let memory_bytes = checkpoints.check(&configs, dtype)? + check_safety(safety.as_ref())?;
     let parts =
         checkpoints.assemble(&configs, dtype, |checkpoint, dtype| checkpoint.root(device.candle(), dtype))?;
+    let loras = Loras::new(checkpoints.into_parameters(family), options.lora_cache_bytes);
     let fitting = configs.denoiser.fitting();
     Ok(LatentDiffusion {
+        loras,
         text_encoders: TextEncoders {
             family,
             tokenizers,

@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::text::Encoded;
 use crate::error::Error;
+use crate::lora::LoraSet;
 
 /// Most bytes of the device's memory that encoded prompts may take. The longest prompt of the largest family
 /// takes 8 MiB in f32.
@@ -23,6 +24,8 @@ pub(super) struct Embeddings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) prompt: String,
+    /// What changes the text encoders.
+    pub(super) loras: LoraSet,
 }
 
 impl Default for Embeddings {
@@ -71,7 +74,8 @@ mod tests {
             let states = Tensor::new(&[[[1f32, 2.0]]], &Device::Cpu)?;
             Ok(Encoded { states, pooled: None })
         };
-        embeddings.get_or(Key { prompt: prompt.to_owned() }, encode).unwrap();
+        let key = Key { prompt: prompt.to_owned(), loras: LoraSet::default() };
+        embeddings.get_or(key, encode).unwrap();
         encoded
     }
 

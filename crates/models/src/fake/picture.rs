@@ -5,11 +5,21 @@ use image::{Rgb, RgbImage};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::model::Lora;
+
 const DISCS: usize = 4;
 
+/// What is drawn: the prompt, and the LoRAs that are not at rest, in any order.
+pub(super) fn subject(prompt: &str, loras: &[Lora]) -> String {
+    let active = loras.iter().filter(|lora| lora.strength != 0.0);
+    let mut words = active.map(|lora| format!("\n{}={}", lora.id, lora.strength)).collect::<Vec<_>>();
+    words.sort_unstable();
+    format!("{prompt}{}", words.concat())
+}
+
 /// A gradient with discs on it. Integer arithmetic only, so the bytes are the same everywhere.
-pub(super) fn draw(prompt: &str, seed: u64, size: ImageSize) -> RgbImage {
-    let mut random = ChaCha8Rng::seed_from_u64(fnv1a(prompt.as_bytes()) ^ seed.rotate_left(32));
+pub(super) fn draw(subject: &str, seed: u64, size: ImageSize) -> RgbImage {
+    let mut random = ChaCha8Rng::seed_from_u64(fnv1a(subject.as_bytes()) ^ seed.rotate_left(32));
     let (width, height) = (size.width(), size.height());
     let mut colour = || {
         let [red, green, blue, _] = random.next_u32().to_le_bytes();

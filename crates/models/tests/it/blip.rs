@@ -94,7 +94,7 @@ fn unusable_requests_are_refused() {
     for request in requests {
         assert!(matches!(run(&mut model, &request).result, Err(Error::InvalidInput(_))));
     }
-    let request = Request::TextToImage { task: task("a red circle"), done: vec![] };
+    let request = Request::TextToImage { task: task("a red circle"), loras: vec![], done: vec![] };
     assert!(matches!(run(&mut model, &request).result, Err(Error::Unsupported(_))));
     // And the model still works.
     run(&mut model, &Request::ImageToText { image, prompt: "a photo of".to_owned() }).result.unwrap();

@@ -60,8 +60,8 @@ fn the_same_request_gives_the_same_bytes() {
         weights_bytes(&folder, Pipeline::TextToImage, &device, &options).unwrap()
     );
     let task = TextToImage { images: 2, guidance_scale: 4.0, ..task("a red circle") };
-    let first = run(&mut *model, &Request::TextToImage { task: task.clone(), done: vec![] });
-    let again = run(&mut *model, &Request::TextToImage { task, done: vec![0] });
+    let first = run(&mut *model, &Request::TextToImage { task: task.clone(), loras: vec![], done: vec![] });
+    let again = run(&mut *model, &Request::TextToImage { task, loras: vec![], done: vec![0] });
     first.result.as_ref().unwrap();
     assert!(first.pictures()[1..] == again.pictures());
 }
@@ -75,10 +75,15 @@ fn the_largest_picture_is_drawn_or_refused_for_lack_of_memory() {
         load(&models().join("shapes-sd").into(), Pipeline::TextToImage, &device, &LoadOptions::default())
             .unwrap();
     let size = ImageSize::new(4096, 4096).unwrap();
-    let huge =
-        Request::TextToImage { task: TextToImage { size, steps: 1, ..task("a red circle") }, done: vec![] };
+    let huge = Request::TextToImage {
+        task: TextToImage { size, steps: 1, ..task("a red circle") },
+        loras: vec![],
+        done: vec![],
+    };
     let result = run(&mut *model, &huge).result;
     println!("4096 x 4096: {result:?}");
     assert!(matches!(result, Ok(()) | Err(Error::OutOfMemory(_))), "{result:?}");
-    run(&mut *model, &Request::TextToImage { task: task("a red circle"), done: vec![] }).result.unwrap();
+    run(&mut *model, &Request::TextToImage { task: task("a red circle"), loras: vec![], done: vec![] })
+        .result
+        .unwrap();
 }

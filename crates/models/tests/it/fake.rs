@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use darkroom_jobs::{ImageSize, TextToImage};
-use darkroom_models::{Error, FakeOptions, Model, Output, Request, Warning, fake};
+use darkroom_models::{Error, FakeOptions, Lora, Model, Output, Request, Warning, fake};
 use image::RgbImage;
 
 use crate::support::{run, run_and_watch, task};
@@ -15,7 +15,7 @@ fn model() -> Box<dyn Model> {
 }
 
 fn draw(task: TextToImage) -> Request {
-    Request::TextToImage { task, done: vec![] }
+    Request::TextToImage { task, loras: vec![], done: vec![] }
 }
 
 fn picture(task: TextToImage) -> RgbImage {
@@ -40,6 +40,26 @@ fn pictures_depend_on_prompt_seed_and_size_only() {
 }
 
 #[test]
+fn pictures_show_the_loras_in_any_order() {
+    let drawn = |loras: &[(&str, f64)]| {
+        let lora = |(id, strength): &(&str, f64)| Lora {
+            id: (*id).to_owned(),
+            path: "not read".into(),
+            strength: *strength,
+        };
+        let loras = loras.iter().map(lora).collect();
+        run(&mut *model(), &Request::TextToImage { task: task("a cat"), loras, done: vec![] })
+    };
+    let picture = |loras: &[(&str, f64)]| drawn(loras).pictures()[0].2.clone();
+    assert!(picture(&[("a", 1.0), ("b", 0.5)]) == picture(&[("b", 0.5), ("a", 1.0)]));
+    assert!(picture(&[("a", 1.0)]) != picture(&[("a", 0.5)]));
+    assert!(picture(&[("a", 1.0)]) != picture(&[]));
+    assert!(picture(&[("a", 0.0)]) == picture(&[]));
+    assert!(matches!(drawn(&[("a", f64::NAN)]).result, Err(Error::InvalidInput(_))));
+    assert!(matches!(drawn(&[("a", 1.0); 5]).result, Err(Error::InvalidInput(_))));
+}
+
+#[test]
 fn captions_depend_on_pixels_and_start_with_the_prompt() {
     let image = RgbImage::from_pixel(5, 4, image::Rgb([1, 2, 3]));
     let plain = caption(image.clone(), "");
@@ -56,7 +76,7 @@ fn captions_depend_on_pixels_and_start_with_the_prompt() {
 #[test]
 fn pictures_are_counted_and_skipped_as_by_a_real_model() {
     let task = TextToImage { images: 3, ..task("a cat") };
-    let told = run(&mut *model(), &Request::TextToImage { task, done: vec![1] });
+    let told = run(&mut *model(), &Request::TextToImage { task, loras: vec![], done: vec![1] });
     told.result.as_ref().unwrap();
     let emitted = told.pictures().into_iter().map(|(index, seed, _)| (index, seed)).collect::<Vec<_>>();
     assert_eq!(emitted, [(0, 7), (2, 9)]);

@@ -97,7 +97,7 @@ fn a_model_draws_what_it_is_asked_for_in_the_memory_it_announced() {
         assert_eq!(model.memory_bytes(), announced);
         let draw = |model: &mut LatentDiffusion, seed: u64, images: u32| {
             let task = TextToImage { seed, images, ..request(1, 2, guidance_scale) };
-            let told = run(model, &Request::TextToImage { task, done: vec![] });
+            let told = run(model, &Request::TextToImage { task, done: vec![], loras: vec![] });
             told.result.as_ref().unwrap();
             told.pictures().into_iter().map(|(_, _, image)| image.clone()).collect::<Vec<_>>()
         };
@@ -111,7 +111,8 @@ fn a_model_draws_what_it_is_asked_for_in_the_memory_it_announced() {
 fn sizes_and_prompts_that_do_not_fit_are_refused() {
     let mut model = model("flux-schnell");
     let mut refusal = |task: TextToImage| {
-        let error = run(&mut model, &Request::TextToImage { task, done: vec![] }).result.unwrap_err();
+        let error =
+            run(&mut model, &Request::TextToImage { task, done: vec![], loras: vec![] }).result.unwrap_err();
         assert!(matches!(error, Error::InvalidInput(_)), "{error}");
         error.to_string()
     };

@@ -199,7 +199,8 @@ fn broken_json_is_named_with_its_position() {
 /// precision variant only, old names in the VAE, no prefix in the text encoder, no `tokenizer.json`.
 #[test]
 fn other_layouts_of_the_same_weights_give_the_same_picture() {
-    let request = darkroom_models::Request::TextToImage { task: task("a red circle"), done: vec![] };
+    let request =
+        darkroom_models::Request::TextToImage { task: task("a red circle"), loras: vec![], done: vec![] };
     let bundled = run(&mut *load_sd(&models().join("shapes-sd")).unwrap(), &request).outputs;
 
     let copy = copy_of("shapes-sd");
@@ -247,7 +248,8 @@ fn shard(file: &Path, stem: &str) {
 
 #[test]
 fn shards_are_read_by_their_index_and_a_bad_index_is_named() {
-    let request = darkroom_models::Request::TextToImage { task: task("a red circle"), done: vec![] };
+    let request =
+        darkroom_models::Request::TextToImage { task: task("a red circle"), loras: vec![], done: vec![] };
     let bundled = run(&mut *load_sd(&models().join("shapes-sd")).unwrap(), &request).outputs;
     let copy = copy_of("shapes-sd");
     shard(&copy.path().join(UNET), "diffusion_pytorch_model");
@@ -267,7 +269,8 @@ fn shards_are_read_by_their_index_and_a_bad_index_is_named() {
 
 #[test]
 fn components_can_come_from_elsewhere() {
-    let request = darkroom_models::Request::TextToImage { task: task("a red circle"), done: vec![] };
+    let request =
+        darkroom_models::Request::TextToImage { task: task("a red circle"), loras: vec![], done: vec![] };
     let draw = |folder: &ModelFolder| {
         let model = load(folder, Pipeline::TextToImage, &Device::cpu(), &LoadOptions::default());
         model.map(|mut model| run(&mut *model, &request).outputs)
@@ -322,7 +325,7 @@ fn a_scheduler_that_is_not_implemented_is_only_an_error_when_none_is_named() {
     let mut model = load_sd(copy.path()).unwrap();
     let mut draw = |scheduler| {
         let task = darkroom_jobs::TextToImage { scheduler, ..task("a red circle") };
-        run(&mut *model, &darkroom_models::Request::TextToImage { task, done: vec![] }).result
+        run(&mut *model, &darkroom_models::Request::TextToImage { task, loras: vec![], done: vec![] }).result
     };
     assert_eq!(
         draw(None).unwrap_err().to_string(),

@@ -10,6 +10,7 @@ mod fake;
 mod families;
 mod flux;
 mod loading;
+mod lora;
 mod parity;
 mod safety;
 mod schedulers;

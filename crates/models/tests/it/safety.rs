@@ -69,7 +69,7 @@ fn message(folder: &Path) -> String {
 }
 
 fn draw(model: &mut LatentDiffusion, task: TextToImage) -> Vec<(RgbImage, bool)> {
-    let told = run(model, &Request::TextToImage { task, done: vec![] });
+    let told = run(model, &Request::TextToImage { task, loras: vec![], done: vec![] });
     told.result.unwrap();
     let picture = |output| match output {
         Output::Image { image, nsfw, .. } => (image, nsfw),
@@ -313,7 +313,7 @@ fn a_checker_that_computes_nothing_finite_ends_the_run() {
         });
         let mut model = load(&folder.path().into()).unwrap();
         let task = TextToImage { safety_check: true, ..task("a red circle") };
-        let told = run(&mut model, &Request::TextToImage { task, done: vec![] });
+        let told = run(&mut model, &Request::TextToImage { task, loras: vec![], done: vec![] });
         let Err(Error::NotFinite(message)) = told.result else { panic!("{tensor}: {:?}", told.result) };
         assert!(message.contains("safety checker"), "{message}");
         assert!(told.outputs.is_empty());

@@ -178,7 +178,7 @@ fn sizes_that_do_not_fit_the_patches_or_the_positions_are_refused() {
     let mut model = model("sd3");
     let mut refusal = |width, height| {
         let task = TextToImage { size: ImageSize::new(width, height).unwrap(), ..request("a circle", 1.0) };
-        let told = run(&mut model, &Request::TextToImage { task, done: vec![] });
+        let told = run(&mut model, &Request::TextToImage { task, done: vec![], loras: vec![] });
         match told.result {
             Err(Error::InvalidInput(message)) => message,
             other => panic!("{width} x {height}: {other:?}"),

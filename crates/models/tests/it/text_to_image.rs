@@ -9,7 +9,7 @@ use image::RgbImage;
 use crate::support::{run, run_and_watch, shapes_sd, task};
 
 fn request(task: TextToImage) -> Request {
-    Request::TextToImage { task, done: vec![] }
+    Request::TextToImage { task, loras: vec![], done: vec![] }
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn pictures_that_are_done_are_left_out() {
     let mut model = shapes_sd();
     let task = TextToImage { images: 3, ..task("a red circle") };
     let all = run(&mut model, &request(task.clone()));
-    let rest = run(&mut model, &Request::TextToImage { task, done: vec![0, 2] });
+    let rest = run(&mut model, &Request::TextToImage { task, loras: vec![], done: vec![0, 2] });
     assert_eq!(rest.pictures(), all.pictures()[1..2]);
     let expected = (1..=3).map(|step| Progress { image: 1, images: 3, step, steps: 3 }).collect::<Vec<_>>();
     assert_eq!(rest.progress, expected);
