@@ -4,6 +4,7 @@
 mod components;
 mod denoiser;
 mod embeddings;
+mod exchange;
 mod family;
 mod text;
 
@@ -13,6 +14,8 @@ use darkroom_jobs::{ImageSize, TextToImage};
 pub(crate) use self::components::weights_bytes;
 use self::denoiser::Denoiser;
 use self::embeddings::{Embeddings, Key};
+pub use self::exchange::Exchange;
+use self::exchange::Exchanged;
 pub(crate) use self::family::Family;
 use self::text::{Encoded, TextEncoders};
 use crate::device::Device;
@@ -168,8 +171,7 @@ impl LatentDiffusion {
     pub fn condition(&self, task: &TextToImage) -> Result<Conditioning, Error> {
         let shown = self.encode(task.prompt.as_str())?;
         let guidance_scale = task.guidance_scale;
-        let guides = self.text_encoders.family.guides_by_negative_prompt() && guidance_scale > 1.0;
-        let guidance = guides.then_some(guidance_scale);
+        let guidance = self.reads_negative_prompt(task).then_some(guidance_scale);
         let (states, pooled) = match guidance {
             None => (shown.states, shown.pooled),
             Some(_) => {
@@ -187,6 +189,10 @@ impl LatentDiffusion {
         let (width, height) = (task.size.width() as f32, task.size.height() as f32);
         let sizes = [height, width, 0.0, 0.0, height, width];
         Ok(Conditioning { states, pooled, sizes, guidance, guidance_scale })
+    }
+
+    fn reads_negative_prompt(&self, task: &TextToImage) -> bool {
+        self.text_encoders.family.guides_by_negative_prompt() && task.guidance_scale > 1.0
     }
 
     fn encode(&self, prompt: &str) -> Result<Encoded, Error> {
@@ -224,10 +230,15 @@ impl LatentDiffusion {
     }
 
     fn drawn(&self, size: ImageSize, draw: impl Fn(usize) -> Vec<f32>) -> Result<Tensor, Error> {
+        let (_, channels, height, width) = self.latents_shape(size);
+        let values = draw(channels * height * width);
+        Ok(Tensor::from_vec(values, (1, channels, height, width), self.device.candle())?)
+    }
+
+    /// Of one picture: `(1, latent_channels, height / scale, width / scale)`.
+    fn latents_shape(&self, size: ImageSize) -> (usize, usize, usize, usize) {
         let scale = self.sides.scale;
-        let (width, height) = ((size.width() / scale) as usize, (size.height() / scale) as usize);
-        let shape = (1, self.latent_channels, height, width);
-        Ok(Tensor::from_vec(draw(self.latent_channels * height * width), shape, self.device.candle())?)
+        (1, self.latent_channels, (size.height() / scale) as usize, (size.width() / scale) as usize)
     }
 
     /// Turns noise into latents, both f32 `(1, latent_channels, height, width)`.
@@ -308,15 +319,56 @@ impl LatentDiffusion {
         self.sides.check(task.size)
     }
 
-    fn draw(&self, task: &TextToImage, done: &[u32], run: &mut Run<'_>) -> Result<(), Error> {
+    /// As [`Model::run`] for pictures, with files for comparing the run with another implementation's.
+    ///
+    /// # Errors
+    /// As [`Model::run`], and [`Error::Load`] when the noise is not of the shape that the request needs.
+    pub fn run_with(&mut self, request: &Request, files: &Exchange, run: &mut Run<'_>) -> Result<(), Error> {
+        match request {
+            Request::TextToImage { task, loras, done } => {
+                self.check(task)?;
+                run.check_canceled()?;
+                self.with_set(&LoraSet::of(loras)?, |model| model.draw(task, done, files, run))
+            }
+            Request::ImageToText { .. } => {
+                Err(Error::Unsupported("this model makes pictures, not captions".to_owned()))
+            }
+        }
+    }
+
+    /// Warns of what the text encoders do not read.
+    fn warn_of_dropped(&self, task: &TextToImage, run: &mut Run<'_>) -> Result<(), Error> {
+        let negative = self.reads_negative_prompt(task).then_some(task.negative_prompt.as_str());
+        for prompt in [Some(task.prompt.as_str()), negative].into_iter().flatten() {
+            for warning in self.text_encoders.dropped(prompt)? {
+                (run.on_warning)(warning);
+            }
+        }
+        Ok(())
+    }
+
+    fn draw(
+        &self,
+        task: &TextToImage,
+        done: &[u32],
+        files: &Exchange,
+        run: &mut Run<'_>,
+    ) -> Result<(), Error> {
         let scheduler = self.scheduler(task)?;
+        let (_, channels, height, width) = self.latents_shape(task.size);
+        let shape = (task.images as usize, channels, height, width);
+        let mut exchanged = Exchanged::begin(files, shape)?;
+        self.warn_of_dropped(task, run)?;
         let conditioning = self.condition(task)?;
         // One after another, so that each can be stored while the next is in work, and so that no picture
         // depends on how many others were asked for.
         for index in (0..task.images).filter(|index| !done.contains(index)) {
             run.check_canceled()?;
             let seed = seed_of(task, index)?;
-            let start = self.noise(seed, task.size)?;
+            let start = match exchanged.noise(index)? {
+                Some(noise) => noise.to_device(self.device.candle())?,
+                None => self.noise(seed, task.size)?,
+            };
             let of_step = |step| self.step_noise(seed, step, task.size);
             let noise = Noise { start: &start, of_step: &of_step };
             let steps = scheduler.timesteps().len() as u32;
@@ -326,14 +378,16 @@ impl LatentDiffusion {
                 run.check_canceled()
             };
             let latents = self.denoise(&noise, &conditioning, scheduler.clone(), &mut on_step)?;
-            let image = pixels::image_from_planes(&self.decode(&latents)?)?;
+            let planes = self.decode(&latents)?;
+            exchanged.keep(&latents, &planes)?;
+            let image = pixels::image_from_planes(&planes)?;
             let nsfw = match &self.safety_checker {
                 Some(checker) if task.safety_check => checker.check(&image)?,
                 _ => false,
             };
             (run.on_output)(Output::Image { index, seed, image, nsfw });
         }
-        Ok(())
+        exchanged.finish()
     }
 }
 
@@ -372,15 +426,6 @@ impl Model for LatentDiffusion {
     }
 
     fn run(&mut self, request: &Request, run: &mut Run<'_>) -> Result<(), Error> {
-        match request {
-            Request::TextToImage { task, loras, done } => {
-                self.check(task)?;
-                run.check_canceled()?;
-                self.with_set(&LoraSet::of(loras)?, |model| model.draw(task, done, run))
-            }
-            Request::ImageToText { .. } => {
-                Err(Error::Unsupported("this model makes pictures, not captions".to_owned()))
-            }
-        }
+        self.run_with(request, &Exchange::default(), run)
     }
 }

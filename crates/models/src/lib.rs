@@ -64,7 +64,7 @@ mod weights;
 
 pub use blip::Blip;
 pub use device::{DType, Device};
-pub use diffusion::{Conditioning, LatentDiffusion, Noise};
+pub use diffusion::{Conditioning, Exchange, LatentDiffusion, Noise};
 pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};
 pub use folder::ModelFolder;

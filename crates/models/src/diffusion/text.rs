@@ -6,7 +6,9 @@ use super::family::{Family, TextEncoder};
 use crate::clip::{ClipConfig, ClipIds, ClipTextModel, ClipTokenizer};
 use crate::error::Error;
 use crate::folder::Folder;
+use crate::model::Warning;
 use crate::t5::{T5Config, T5Encoder, T5Ids, T5Tokenizer};
+use crate::tokens::Dropped;
 
 /// What separates the parts of a prompt that are for different text encoders.
 const SEPARATOR: char = '|';
@@ -154,6 +156,24 @@ impl Tokenizers {
             clips.map(|(index, tokenizer)| tokenizer.encode(part(index))).collect::<Result<_, _>>()?;
         let t5 = self.t5.as_ref().map(|tokenizer| tokenizer.encode(part(self.clips.len()))).transpose()?;
         Ok(PromptIds { clips, t5 })
+    }
+}
+
+impl TextEncoders {
+    /// What the encoders leave unread of a prompt.
+    ///
+    /// # Errors
+    /// As [`Tokenizers::encode`].
+    pub(super) fn dropped(&self, prompt: &str) -> Result<Vec<Warning>, Error> {
+        let PromptIds { clips, t5 } = self.tokenizers.encode(prompt)?;
+        let clips = self.family.clips().iter().zip(clips);
+        let clips = clips.map(|(encoder, ids)| (encoder.model, ids.ids.len(), ids.dropped));
+        let t5 = self.family.t5().zip(t5);
+        let t5 = t5.map(|(t5, ids)| (t5.encoder.model, ids.ids.len(), ids.dropped));
+        let warning = |(encoder, limit, dropped): (_, usize, Option<Dropped>)| {
+            Some(Warning::PromptTruncated { encoder, dropped: dropped?.text, limit: limit as u32 })
+        };
+        Ok(clips.chain(t5).filter_map(warning).collect())
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicBool;
 use candle_core::{Device as CandleDevice, Tensor};
 use darkroom_jobs::{ImageSize, Loras, PictureOutput, Prompt, TextToImage};
 use darkroom_models::{
-    Blip, Device, Error, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request, Run, Warning,
+    Blip, Device, Error, Exchange, LatentDiffusion, LoadOptions, Model, Noise, Output, Progress, Request,
+    Run, Warning,
 };
 use image::RgbImage;
 use serde_json::Value;
@@ -141,6 +142,20 @@ pub(crate) fn run_and_watch(
     canceled: &AtomicBool,
     watch: impl Fn(Progress),
 ) -> Told {
+    told(canceled, watch, |run| model.run(request, run))
+}
+
+/// Runs with files to exchange.
+pub(crate) fn run_with(model: &mut LatentDiffusion, request: &Request, files: &Exchange) -> Told {
+    told(&AtomicBool::new(false), |_| {}, |run| model.run_with(request, files, run))
+}
+
+/// What a run says.
+fn told(
+    canceled: &AtomicBool,
+    watch: impl Fn(Progress),
+    model: impl FnOnce(&mut Run<'_>) -> Result<(), Error>,
+) -> Told {
     let (mut progress, mut outputs, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     let mut on_progress = |step| {
         progress.push(step);
@@ -153,7 +168,7 @@ pub(crate) fn run_and_watch(
         on_output: &mut on_output,
         on_warning: &mut |warning| warnings.push(warning),
     };
-    let result = model.run(request, &mut run);
+    let result = model(&mut run);
     Told { result, progress, outputs, warnings }
 }
 

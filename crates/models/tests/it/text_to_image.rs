@@ -1,12 +1,14 @@
 //! What the worker relies on when it asks for pictures.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::Tensor;
 use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
-use darkroom_models::{Error, Progress, Request};
+use darkroom_models::{Error, Exchange, LatentDiffusion, Progress, Request, Warning};
 use image::RgbImage;
 
-use crate::support::{run, run_and_watch, shapes_sd, task};
+use crate::support::{Told, run, run_and_watch, run_with, shapes_sd, task};
 
 fn request(task: TextToImage) -> Request {
     Request::TextToImage { task, loras: vec![], done: vec![] }
@@ -161,4 +163,50 @@ fn captions_are_refused() {
     let mut model = shapes_sd();
     let request = Request::ImageToText { image: RgbImage::new(8, 8), prompt: String::new() };
     assert!(matches!(run(&mut model, &request).result, Err(Error::Unsupported(_))));
+}
+
+#[test]
+fn what_the_text_encoder_does_not_read_is_warned_of() {
+    let mut model = shapes_sd();
+    let long = format!("a red circle {}the end", "and a blue star ".repeat(20));
+    let unguided = TextToImage { negative_prompt: long.clone(), ..task("a red circle") };
+    assert_eq!(run(&mut model, &request(unguided.clone())).warnings, []);
+    let guided = TextToImage { guidance_scale: 2.0, ..unguided };
+    let told = run(&mut model, &request(guided));
+    told.result.unwrap();
+    let [Warning::PromptTruncated { encoder, dropped, limit }] = &told.warnings[..] else {
+        panic!("{:?}", told.warnings)
+    };
+    assert_eq!((*encoder, *limit), ("text_encoder", 77));
+    assert!(long.ends_with(dropped.as_str()) && dropped.ends_with("the end"), "{dropped}");
+    assert!(dropped.len() < long.len() - 100, "{dropped}");
+}
+
+#[test]
+fn noise_is_taken_from_a_file_and_tensors_are_left_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (noise, dump) = (folder.path().join("noise"), folder.path().join("dump"));
+    let mut model = shapes_sd();
+    let task = TextToImage { images: 2, ..task("a red circle") };
+    let drawn = |model: &LatentDiffusion, seed| model.noise(seed, task.size).unwrap();
+    let both = Tensor::cat(&[drawn(&model, 7), drawn(&model, 8)], 0).unwrap();
+    candle_core::safetensors::save(&HashMap::from([("noise", both)]), &noise).unwrap();
+    let expected = run(&mut model, &request(task.clone()));
+
+    // Other seeds, and yet the same pictures.
+    let files = Exchange { noise: Some(noise.clone()), dump: Some(dump.clone()) };
+    let told = run_with(&mut model, &request(TextToImage { seed: 99, ..task.clone() }), &files);
+    told.result.as_ref().unwrap();
+    let pixels =
+        |told: &Told| told.pictures().iter().map(|(_, _, image)| (*image).clone()).collect::<Vec<_>>();
+    assert!(pixels(&told) == pixels(&expected));
+    let left = candle_core::safetensors::load(&dump, &candle_core::Device::Cpu).unwrap();
+    assert_eq!((left["latents"].dims(), left["image"].dims()), (&[2, 4, 8, 8][..], &[2, 3, 64, 64][..]));
+
+    let told = run_with(&mut model, &request(TextToImage { images: 3, ..task }), &files);
+    let error = told.result.unwrap_err().to_string();
+    assert!(
+        error.ends_with("(tensor noise): expected shape [3, 4, 8, 8], found shape [2, 4, 8, 8]"),
+        "{error}"
+    );
 }
