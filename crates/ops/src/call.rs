@@ -2,22 +2,29 @@
 
 use std::ffi::OsString;
 
-use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Parser};
+use clap::{ArgMatches, Args as _, Command, FromArgMatches as _, Parser, Subcommand};
 
 use crate::Health;
 
 const HEALTH: &str = "health";
 
-/// What a program was called for: without a subcommand to run its service, with `health` to ask after it.
+/// What a program was called for: without a subcommand to run its service, with `health` to ask after it, or
+/// with a subcommand of its own. No subcommand needs any of the service's required settings.
 #[derive(Debug)]
-pub enum Call<S> {
+pub enum Call<S, O = NoOther> {
     /// Run the service with these settings.
     Run(S),
-    /// Ask the service that runs. None of its required settings are needed for that.
+    /// Ask the service that runs.
     Health(Health),
+    /// Do something else.
+    Other(O),
 }
 
-impl<S: Parser> Call<S> {
+/// For programs that do nothing else.
+#[derive(Debug, Subcommand)]
+pub enum NoOther {}
+
+impl<S: Parser, O: Subcommand> Call<S, O> {
     /// Reads the process's arguments and environment. A wrong one, `--help` and `--version` end the process.
     pub fn parse() -> Self {
         Self::try_parse_from(std::env::args_os()).unwrap_or_else(|error| error.exit())
@@ -27,7 +34,8 @@ impl<S: Parser> Call<S> {
         arguments: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
         let health = Health::augment_args(Command::new(HEALTH));
-        let mut command = S::command().subcommand(health).subcommand_negates_reqs(true);
+        let command = O::augment_subcommands(S::command()).subcommand(health);
+        let mut command = command.subcommand_required(false).subcommand_negates_reqs(true);
         let matches = command.try_get_matches_from_mut(arguments)?;
         Self::read(&matches).map_err(|error| error.format(&mut command))
     }
@@ -35,7 +43,8 @@ impl<S: Parser> Call<S> {
     fn read(matches: &ArgMatches) -> Result<Self, clap::Error> {
         match matches.subcommand() {
             Some((HEALTH, matches)) => Health::from_arg_matches(matches).map(Self::Health),
-            _ => S::from_arg_matches(matches).map(Self::Run),
+            Some(_) => O::from_arg_matches(matches).map(Self::Other),
+            None => S::from_arg_matches(matches).map(Self::Run),
         }
     }
 }
@@ -52,9 +61,26 @@ mod tests {
         needed: String,
     }
 
-    fn parse(arguments: &[&str]) -> Result<Call<Settings>, String> {
+    #[derive(Debug, Subcommand)]
+    enum Other {
+        /// Does something else.
+        Try {
+            #[arg(long)]
+            word: String,
+        },
+    }
+
+    fn parse(arguments: &[&str]) -> Result<Call<Settings, Other>, String> {
         let arguments = ["service"].iter().chain(arguments);
         Call::try_parse_from(arguments).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn subcommands_of_the_program_need_no_settings_of_the_service() {
+        let Ok(Call::Other(Other::Try { word })) = parse(&["try", "--word=x"]) else { panic!("not tried") };
+        assert_eq!(word, "x");
+        assert!(parse(&["try"]).unwrap_err().contains("--word <WORD>"));
+        assert!(Call::<Settings, NoOther>::try_parse_from(["service", "try"]).is_err());
     }
 
     #[test]

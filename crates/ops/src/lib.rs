@@ -4,7 +4,7 @@
 //!
 //! ```no_run
 //! use clap::Parser;
-//! use darkroom_ops::{Call, Context, OpsConfig};
+//! use darkroom_ops::{Call, Context, NoOther, OpsConfig};
 //!
 //! #[derive(Parser)]
 //! struct Settings {
@@ -13,9 +13,10 @@
 //! }
 //!
 //! fn main() -> std::process::ExitCode {
-//!     let settings: Settings = match Call::parse() {
+//!     let settings: Settings = match Call::<_, NoOther>::parse() {
 //!         Call::Run(settings) => settings,
 //!         Call::Health(health) => return health.run(),
+//!         Call::Other(none) => match none {},
 //!     };
 //!     darkroom_ops::run("darkroom-example", &settings.ops, async |context: Context| {
 //!         let soft = context.shutdown.soft.clone();
@@ -45,7 +46,7 @@ mod shutdown;
 mod tasks;
 pub mod telemetry;
 
-pub use call::Call;
+pub use call::{Call, NoOther};
 pub use config::{LogFormat, OpsConfig};
 pub use health::Health;
 pub use readiness::{CheckResult, Readiness, Report, with_causes};

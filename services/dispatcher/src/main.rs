@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use darkroom_blobs::{Blobs, BlobsConfig};
-use darkroom_ops::{Call, Context, OpsConfig};
+use darkroom_ops::{Call, Context, NoOther, OpsConfig};
 use darkroom_queue::{Publisher, QueueConfig};
 use darkroom_store::{Store, StoreConfig};
 
@@ -62,9 +62,10 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    let settings: Settings = match Call::parse() {
+    let settings: Settings = match Call::<_, NoOther>::parse() {
         Call::Run(settings) => settings,
         Call::Health(health) => return health.run(),
+        Call::Other(none) => match none {},
     };
     let ops = settings.ops.clone();
     darkroom_ops::run("darkroom-dispatcher", &ops, async |context| dispatch(settings, context).await)
