@@ -60,10 +60,35 @@ fn over_large_dimensions_are_refused() {
     };
     assert!(scan(&png(8_000, 8_000), 64).is_ok());
     assert!(scan(&png(16_384, 1), 64).is_ok());
+    assert!(scan(&png(1, 1), 64).is_ok());
+    assert_eq!(scan(&png(20_000, 20_000), 64), Err(Unusable::Dimensions { width: 20_000, height: 20_000 }));
     assert_eq!(scan(&png(16_385, 1), 64), Err(Unusable::Dimensions { width: 16_385, height: 1 }));
     assert_eq!(scan(&png(8_001, 8_000), 64), Err(Unusable::Dimensions { width: 8_001, height: 8_000 }));
     assert!(matches!(scan(&png(u32::MAX, u32::MAX), 64), Err(Unusable::Dimensions { .. })));
     assert_eq!(scan(&png(0, 8), 64), Err(Unusable::Unsupported));
+}
+
+#[test]
+fn unusual_pictures_have_their_header_read() {
+    let dimensions = |name: &str| {
+        let path = format!("{}/../worker/tests/images/{name}", env!("CARGO_MANIFEST_DIR"));
+        scan(&std::fs::read(path).unwrap(), 64).map(|header| (header.width, header.height))
+    };
+    for name in [
+        "cmyk.jpg",
+        "progressive.jpg",
+        "grey-alpha.png",
+        "palette-transparent.png",
+        "animated.webp",
+        "animated.gif",
+    ] {
+        assert_eq!(dimensions(name), Ok((12, 8)), "{name}");
+    }
+    assert_eq!(dimensions("rgb16.png"), Ok((8, 8)));
+    // As it lies in the file: the worker turns it.
+    for extension in ["jpg", "png", "webp"] {
+        assert_eq!(dimensions(&format!("orientation-6.{extension}")), Ok((8, 12)), "{extension}");
+    }
 }
 
 #[test]
