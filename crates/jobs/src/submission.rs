@@ -107,7 +107,8 @@ pub fn parse_submission(
             if image.is_some() {
                 errors.push(unwanted_image());
             }
-            let offer = Offer { model, loras: &known_loras(catalog) };
+            let loras: Vec<&str> = catalog.loras().iter().map(|lora| lora.id.as_str()).collect();
+            let offer = Offer { model, loras: &loras };
             text_to_image(&offer, input, random_seed, &mut errors).map(Task::TextToImage)
         }
         Pipeline::ImageToText => image_to_text(input, image, &mut errors).map(Task::ImageToText),
@@ -169,11 +170,6 @@ struct Offer<'a> {
     model: &'a Model,
     /// Ids of the LoRAs that may be named.
     loras: &'a [&'a str],
-}
-
-/// The catalog lists no LoRAs so far.
-fn known_loras(_: &Catalog) -> Vec<&str> {
-    Vec::new()
 }
 
 fn text_to_image(

@@ -159,6 +159,22 @@ fn the_last_pictures_seed_is_the_largest_allowed() {
 }
 
 #[test]
+fn loras_of_the_catalog_are_taken() {
+    let catalog = Catalog::parse(
+        r#"[{"pipeline":"text-to-image","model_id":"shapes","source":"builtin:fake"},
+            {"pipeline":"lora","model_id":"nerijs/pixel-art-xl"}]"#,
+    )
+    .unwrap();
+    let read = |id: &str| {
+        let document = json!({"pipeline": "text-to-image", "input": {"prompt": "x", "loras": {id: 0.8}}});
+        parse_submission(&catalog, &document, None, 7)
+    };
+    let Task::TextToImage(task) = read("nerijs/pixel-art-xl").unwrap().task else { panic!("a picture") };
+    assert_eq!(task.loras.iter().collect::<Vec<_>>(), [("nerijs/pixel-art-xl", 0.8)]);
+    assert!(matches!(read("nerijs/other"), Err(Invalid::Fields(_))));
+}
+
+#[test]
 fn tasks_stored_before_loras_and_formats_were_are_read() {
     let stored = json!({
         "pipeline": "text-to-image", "prompt": "a red circle", "negative_prompt": "", "width": 128, "height": 128,
