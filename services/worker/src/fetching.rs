@@ -22,7 +22,7 @@ const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Fetches the files of every served model that are not here, and tries again for ever what fails. Ends
-    /// when all of them are here.
+    /// only when asked to stop, as every loop of a service.
     pub(crate) async fn fetch_models(&self, stop: &CancellationToken) {
         let mut absent: Vec<_> =
             self.served.models().iter().filter(|model| !self.library.has(&model.lane)).collect();
@@ -36,7 +36,7 @@ impl Worker {
             }
         }
         tokio::select! {
-            _ = join_all(fetches) => {}
+            _ = join_all(fetches) => stop.cancelled().await,
             () = stop.cancelled() => {}
         }
     }

@@ -124,7 +124,7 @@ enum Place {
     /// A folder or file that is used where it is.
     Here(PathBuf),
     /// To be fetched.
-    Away(Snapshot),
+    Away(Box<Snapshot>),
 }
 
 /// Files of a snapshot that belong to a model.
@@ -147,7 +147,7 @@ impl ModelStore {
     /// The model's files if all of them come from local folders; whether they exist is for the loader to say.
     /// `None` when something has to be fetched or looked up.
     pub fn at_hand(&self, wanted: &Wanted) -> Option<ModelFolder> {
-        let components = wanted.from_elsewhere();
+        let components = wanted.foreign_components();
         let components = components.map(|(name, source)| Some((name.to_owned(), self.local(source)?)));
         let path = self.local(&wanted.source)?;
         let components = components.collect::<Option<_>>()?;
@@ -166,12 +166,12 @@ impl ModelStore {
             Place::Away(snapshot) => {
                 let files = self.model_files(&snapshot, wanted).await?;
                 let path = snapshot.path();
-                shares.push(Share { snapshot, files });
+                shares.push(Share { snapshot: *snapshot, files });
                 path
             }
         };
         let mut components = BTreeMap::new();
-        for (name, source) in wanted.from_elsewhere() {
+        for (name, source) in wanted.foreign_components() {
             let place = self.place(source).await?;
             components.insert(name.to_owned(), component(place, source, wanted.precision, &mut shares)?);
         }
@@ -191,7 +191,7 @@ impl ModelStore {
         };
         let file = lora_file(&snapshot, lora)?.clone();
         let path = snapshot.path_of(&file);
-        self.complete_all(&[Share { snapshot, files: vec![file] }], progress).await?;
+        self.complete_all(&[Share { snapshot: *snapshot, files: vec![file] }], progress).await?;
         Ok(path)
     }
 
@@ -218,7 +218,7 @@ impl ModelStore {
         if wanted.safety_checker == SafetyChecker::Off {
             names.remove(SAFETY_CHECKER);
         }
-        let elsewhere: BTreeSet<&str> = wanted.from_elsewhere().map(|(name, _)| name).collect();
+        let elsewhere: BTreeSet<&str> = wanted.foreign_components().map(|(name, _)| name).collect();
         shelf.pipeline(&names, &elsewhere, wanted.precision)
     }
 
@@ -235,7 +235,7 @@ impl ModelStore {
                 return Err(Error::layout("the catalog's source", "it has no files"));
             }
         };
-        Ok(Place::Away(snapshot))
+        Ok(Place::Away(Box::new(snapshot)))
     }
 
     fn local(&self, source: &Source) -> Option<PathBuf> {
@@ -249,7 +249,7 @@ impl ModelStore {
 
 impl Wanted {
     /// Components that come from elsewhere, by name.
-    fn from_elsewhere(&self) -> impl Iterator<Item = (&str, &Source)> {
+    fn foreign_components(&self) -> impl Iterator<Item = (&str, &Source)> {
         let checker = match &self.safety_checker {
             SafetyChecker::From(source) => Some((SAFETY_CHECKER, source)),
             _ => None,
@@ -275,7 +275,7 @@ fn component(
         snapshot.shelf().component(precision)?
     };
     let path = snapshot.path();
-    shares.push(Share { snapshot, files });
+    shares.push(Share { snapshot: *snapshot, files });
     Ok(path)
 }
 

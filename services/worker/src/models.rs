@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use crate::library::Library;
 use crate::measure;
 use crate::model_cache::{Loaded, ModelCache, NoRoom};
-use crate::model_store::Wanted;
 use crate::served::{Served, ServedModel, Weights};
 
 /// Why a model is not loaded.
@@ -156,10 +155,11 @@ impl Models {
 }
 
 fn options(served: &ServedModel) -> LoadOptions {
-    let off = SafetyChecker::Off;
-    let without_safety_checker =
-        matches!(&served.weights, Weights::Files(Wanted { safety_checker, .. }) if *safety_checker == off);
-    LoadOptions { dtype: served.dtype, without_safety_checker }
+    let without_safety_checker = match &served.weights {
+        Weights::Files(wanted) => wanted.safety_checker == SafetyChecker::Off,
+        Weights::Fake(_) => false,
+    };
+    LoadOptions { dtype: served.dtype, without_safety_checker, ..LoadOptions::default() }
 }
 
 #[cfg(test)]

@@ -223,12 +223,13 @@ impl Download<'_> {
             Err(error) => Err(error),
         };
         synced.map_err(|error| self.failed_to_write(error))?;
+        // Before the part gets its name, so that a death in between leaves nothing behind.
+        let _ = fs::remove_file(self.tag()).await;
         fs::rename(&part, target).await.map_err(Error::cache("rename", &part))?;
         if let Some(parent) = target.parent() {
             let folder = fs::File::open(parent).await.map_err(Error::cache("open", parent))?;
             folder.sync_all().await.map_err(Error::cache("sync", parent))?;
         }
-        let _ = fs::remove_file(self.tag()).await;
         Ok(())
     }
 
