@@ -68,6 +68,7 @@ pub(crate) struct Verdict {
 pub(crate) fn classify(cause: &Cause) -> Verdict {
     match cause {
         Cause::Input(InputError::Unusable(message)) => here(FailureClass::InvalidInput, message),
+        Cause::Input(InputError::Lora { source, .. }) => here(FailureClass::Infrastructure, source.reason()),
         Cause::Input(_) => here(FailureClass::Infrastructure, "the input could not be read"),
         Cause::Device(trouble) => classify_trouble(trouble),
         Cause::Encode(_) => here(FailureClass::Infrastructure, "a result could not be encoded"),

@@ -3,13 +3,14 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
-use darkroom_jobs::{InputImage, Task};
-use darkroom_models::Request;
+use darkroom_jobs::{InputImage, Loras, Task};
+use darkroom_models::{Lora, Request};
 use darkroom_store::LeasedJob;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
 use img_parts::jpeg::{Jpeg, JpegSegment};
 use sha2::{Digest, Sha256};
 
+use crate::model_store::{self, Progress};
 use crate::worker::Worker;
 
 /// Pictures decoded at a time. One of 64 megapixels takes up to half a gigabyte on its way to RGB.
@@ -35,6 +36,14 @@ pub(crate) enum InputError {
     /// It cannot be decoded, or is too large; in words for the caller.
     #[error("{0}")]
     Unusable(String),
+    /// A LoRA's file cannot be had.
+    #[error("failed to fetch the LoRA {id}")]
+    Lora {
+        /// The LoRA.
+        id: String,
+        /// Why.
+        source: model_store::Error,
+    },
     /// The decoder's thread ended abnormally.
     #[error("the decoder failed")]
     Decoder(#[source] tokio::task::JoinError),
@@ -45,13 +54,28 @@ impl Worker {
     pub(crate) async fn request(&self, leased: &LeasedJob) -> Result<Request, InputError> {
         match &leased.task {
             Task::TextToImage(task) => {
-                Ok(Request::TextToImage { task: task.clone(), loras: vec![], done: leased.done.clone() })
+                let loras = self.loras(&task.loras).await?;
+                Ok(Request::TextToImage { task: task.clone(), loras, done: leased.done.clone() })
             }
             Task::ImageToText(task) => {
                 let image = self.picture(&task.image).await?;
                 Ok(Request::ImageToText { image, prompt: task.prompt.clone() })
             }
         }
+    }
+
+    /// The files of a request's LoRAs, fetched as far as they are not here.
+    async fn loras(&self, strengths: &Loras) -> Result<Vec<Lora>, InputError> {
+        let mut loras = Vec::new();
+        for (id, strength) in strengths.iter() {
+            let lora = self.served.lora(id);
+            let lora = lora.ok_or_else(|| InputError::Unusable(format!("there is no LoRA `{id}`")))?;
+            // Boxed, since it is as large as all of an attempt besides.
+            let fetched = Box::pin(self.model_store.lora(lora, &Progress::default())).await;
+            let path = fetched.map_err(|source| InputError::Lora { id: id.to_owned(), source })?;
+            loras.push(Lora { id: id.to_owned(), path, strength });
+        }
+        Ok(loras)
     }
 
     async fn picture(&self, input: &InputImage) -> Result<RgbImage, InputError> {
@@ -79,7 +103,7 @@ impl std::fmt::LowerHex for HexDigest {
 }
 
 /// Decodes a PNG, JPEG, WebP or (first frame of a) GIF, told apart by content, and turns it upright.
-fn decode(bytes: Bytes) -> Result<RgbImage, InputError> {
+pub(crate) fn decode(bytes: Bytes) -> Result<RgbImage, InputError> {
     let reader = ImageReader::new(Cursor::new(bytes.clone())).with_guessed_format();
     let mut reader = reader.map_err(|error| unusable(&error.into()))?;
     match reader.format() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use darkroom_jobs::{Catalog, Lane, Model, SafetyChecker, Source};
+use darkroom_jobs::{Catalog, Lane, Lora, Model, SafetyChecker, Source};
 use darkroom_models::DType;
 
 use crate::WorkerConfig;
@@ -14,6 +14,7 @@ use crate::model_store::{Precision, Wanted};
 #[derive(Debug, Clone)]
 pub(crate) struct Served {
     models: Vec<ServedModel>,
+    loras: Vec<Lora>,
 }
 
 /// A model this worker serves.
@@ -39,7 +40,7 @@ pub(crate) enum Weights {
     /// Nowhere: the fake, with this time for a step.
     Fake(Duration),
     /// In files that are here, or are to be fetched.
-    Files(Wanted),
+    Files(Box<Wanted>),
 }
 
 impl Served {
@@ -68,12 +69,17 @@ impl Served {
         let wanted = |model: &&Model| filter.is_empty() || filter.contains(&model.lane);
         let models =
             catalog.models().iter().filter(wanted).map(|model| ServedModel::new(model, config, usual));
-        Ok(Self { models: models.collect::<anyhow::Result<_>>()? })
+        Ok(Self { models: models.collect::<anyhow::Result<_>>()?, loras: catalog.loras().to_vec() })
     }
 
     #[cfg(test)]
     pub(crate) fn of_models(models: Vec<ServedModel>) -> Self {
-        Self { models }
+        Self { models, loras: vec![] }
+    }
+
+    /// The LoRA of this id.
+    pub(crate) fn lora(&self, id: &str) -> Option<&Lora> {
+        self.loras.iter().find(|lora| lora.id == id)
     }
 
     /// Every lane.
@@ -107,13 +113,13 @@ impl ServedModel {
                  set DARKROOM_ALLOW_FAKE to true to allow it, or name a folder"
             ),
             Source::Fake { step } => Weights::Fake(*step),
-            source => Weights::Files(Wanted {
+            source => Weights::Files(Box::new(Wanted {
                 source: source.clone(),
                 components: model.components.clone(),
                 scheduler: model.scheduler.clone(),
                 safety_checker: model.safety_checker.clone(),
                 precision,
-            }),
+            })),
         };
         Ok(Self {
             lane: lane.clone(),
