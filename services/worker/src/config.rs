@@ -1,5 +1,6 @@
 //! The worker's settings.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -7,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, Parser};
 use darkroom_blobs::BlobsConfig;
 use darkroom_jobs::Lane;
+use darkroom_models::{Device, Error};
 use darkroom_ops::OpsConfig;
 use darkroom_queue::QueueConfig;
 use darkroom_store::StoreConfig;
@@ -170,6 +172,25 @@ pub enum DeviceChoice {
     Cpu,
     /// The NVIDIA GPU with this number.
     Cuda(usize),
+}
+
+impl DeviceChoice {
+    /// The device itself.
+    pub(crate) fn open(self) -> Result<Device, Error> {
+        match self {
+            Self::Cpu => Ok(Device::cpu()),
+            Self::Cuda(ordinal) => Device::cuda(ordinal),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
 }
 
 impl FromStr for DeviceChoice {

@@ -15,6 +15,7 @@
 //! | when a job is leased | `slots`, `wake`, `leasing`, `lanes` |
 //! | what happens during an attempt | `attempt`, `stages`, `inputs`, `outputs`, `encode` |
 //! | when an attempt is stopped | `running`, `heartbeat`, `watchdog` |
+//! | running a task without any service | `try_out` |
 //! | what becomes of it | `failure`, `settling` |
 //! | where a model's files come from | `model_store`, `library`, `fetching` |
 //! | the device and its models | `device`, `device_thread`, `models`, `model_cache`, `warmup` |
@@ -45,6 +46,7 @@ mod service;
 mod settling;
 mod slots;
 mod stages;
+mod try_out;
 mod wake;
 mod warmup;
 mod watchdog;
@@ -52,3 +54,4 @@ mod worker;
 
 pub use config::{DeviceChoice, LaneFilter, Settings, WorkerConfig};
 pub use service::run;
+pub use try_out::Command;

@@ -69,12 +69,11 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
 
 /// The device, and how many bytes of weights it may hold.
 fn open_device(config: &WorkerConfig) -> anyhow::Result<(darkroom_models::Device, u64)> {
-    let (device, budget_bytes) = match config.device {
-        DeviceChoice::Cpu => (darkroom_models::Device::cpu(), memory::cpu_budget()),
-        DeviceChoice::Cuda(ordinal) => {
-            let device = darkroom_models::Device::cuda(ordinal);
-            (device.with_context(|| format!("DARKROOM_DEVICE cuda:{ordinal} cannot be used"))?, u64::MAX)
-        }
+    let device = config.device.open();
+    let device = device.with_context(|| format!("DARKROOM_DEVICE {} cannot be used", config.device))?;
+    let budget_bytes = match config.device {
+        DeviceChoice::Cpu => memory::cpu_budget(),
+        DeviceChoice::Cuda(_) => u64::MAX,
     };
     Ok((device, config.memory_budget_bytes.unwrap_or(budget_bytes)))
 }
@@ -131,10 +130,7 @@ fn start_loops(
     config: &WorkerConfig,
     over: &CancellationToken,
 ) -> CancellationToken {
-    let device = match config.device {
-        DeviceChoice::Cpu => "cpu".to_owned(),
-        DeviceChoice::Cuda(ordinal) => format!("cuda:{ordinal}"),
-    };
+    let device = config.device.to_string();
     let me = NewWorker { id: worker.id, host: host(), device, lanes: worker.served.lanes() };
     tracing::info!(worker = %me.id, host = me.host, device = me.device, lanes = me.lanes.len(), "worker");
     let news = Arc::new(Notify::new());
