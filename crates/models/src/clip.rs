@@ -1,6 +1,7 @@
 //! CLIP (Radford et al. 2021): its text transformer with its tokenizer, and its vision transformer.
 
 mod layer;
+mod special;
 mod text;
 mod tokenizer;
 mod vision;

@@ -1,6 +1,5 @@
 //! CLIP's tokenizer: text to a fixed number of ids.
 
-use serde::Deserialize;
 use tokenizers::models::bpe::BPE;
 use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers, replace::ReplacePattern};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -8,11 +7,10 @@ use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer};
 
+use super::special::{CONFIG, SpecialTokens};
 use crate::error::{BoxError, Error};
 use crate::folder::Folder;
-use crate::tokens::{self, Dropped, SpecialToken};
-
-const CONFIG: &str = "tokenizer_config.json";
+use crate::tokens::{self, Dropped};
 
 /// How CLIP cuts text into words: its two special tokens, English suffixes, letters, single digits, the rest.
 const WORDS: &str =
@@ -38,35 +36,26 @@ pub(crate) struct ClipIds {
     pub(crate) dropped: Option<Dropped>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct TokenizerConfig {
-    bos_token: Option<SpecialToken>,
-    eos_token: Option<SpecialToken>,
-    unk_token: Option<SpecialToken>,
-    pad_token: Option<SpecialToken>,
-    model_max_length: Option<f64>,
-}
-
 impl ClipTokenizer {
     /// Reads `tokenizer.json`, or `vocab.json` and `merges.txt`, of the component's folder.
     pub(crate) fn load(folder: &Folder, positions: usize) -> Result<Self, Error> {
-        let config: TokenizerConfig = folder.json_if_present(CONFIG)?.unwrap_or_default();
-        let bos = SpecialToken::text_or(&config.bos_token, "<|startoftext|>");
-        let eos = SpecialToken::text_or(&config.eos_token, "<|endoftext|>");
-        let unk = SpecialToken::text_or(&config.unk_token, "<|endoftext|>");
-        let pad = SpecialToken::text_or(&config.pad_token, "<|endoftext|>");
-        let tokenizer = if folder.has("tokenizer.json") {
+        let special = SpecialTokens::load(folder)?;
+        let mut tokenizer = if folder.has("tokenizer.json") {
             tokens::from_json(&folder.file("tokenizer.json"))?
         } else {
-            from_vocabulary(folder, [&bos, &eos], &unk)?
+            from_vocabulary(folder, &special.unk)?
         };
         let id = |token: &str| {
             let reason = format!("special token {token:?} is not in the vocabulary");
             tokenizer.token_to_id(token).ok_or_else(|| folder.invalid(CONFIG, reason))
         };
-        let (bos, eos, pad) = (id(&bos)?, id(&eos)?, id(&pad)?);
+        let (bos, eos, pad) = (id(&special.bos)?, id(&special.eos)?, id(&special.pad)?);
+        let known = tokenizer.get_added_tokens_decoder();
+        let is_known = |token: &AddedToken| known.values().any(|other| other.content == token.content);
+        let missing = special.added.into_iter().filter(|token| !is_known(token));
+        tokenizer.add_special_tokens(missing).map_err(Error::Device)?;
         // `model_max_length` is 1e30 where nobody set one.
-        let length = config.model_max_length.map_or(positions, |length| positions.min(length as usize));
+        let length = special.model_max_length.map_or(positions, |length| positions.min(length as usize));
         if length < 2 {
             return Err(
                 folder.invalid(CONFIG, format!("model_max_length is {length}, and must be at least 2"))
@@ -95,8 +84,8 @@ impl ClipTokenizer {
     }
 }
 
-/// The tokenizer that transformers makes of a slow CLIP tokenizer's files.
-fn from_vocabulary(folder: &Folder, specials: [&str; 2], unk: &str) -> Result<Tokenizer, Error> {
+/// The tokenizer that transformers makes of a slow CLIP tokenizer's files, without its special tokens.
+fn from_vocabulary(folder: &Folder, unk: &str) -> Result<Tokenizer, Error> {
     for name in ["vocab.json", "merges.txt"] {
         if !folder.has(name) {
             return Err(folder.missing(name));
@@ -118,9 +107,96 @@ fn from_vocabulary(folder: &Folder, specials: [&str; 2], unk: &str) -> Result<To
         let words = Split::new(SplitPattern::Regex(WORDS.to_owned()), SplitDelimiterBehavior::Removed, true)?;
         let bytes = ByteLevel::new(false, true, true);
         tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![words.into(), bytes.into()])));
-        tokenizer
-            .add_special_tokens(specials.map(|token| AddedToken::from(token, true).normalized(false)))?;
         Ok(tokenizer)
     };
     build().map_err(|error| tokens::unreadable(&vocab, "a byte-pair vocabulary with its merges", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use serde_json::{Map, Value, json};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::folder::ModelFolder;
+    use crate::tokens::testing::{Recorded, assert_all_equal, copied, fill};
+
+    /// As many positions as CLIP has.
+    const LENGTH: usize = 77;
+
+    /// CLIP's merges, without the line before them.
+    fn merges() -> Vec<String> {
+        let file = fs::read_to_string(Recorded::folder("clip").join("merges.txt")).unwrap();
+        file.lines().skip(1).map(str::to_owned).collect()
+    }
+
+    /// CLIP's words with their ids, which follow from its merges: the bytes, the bytes at the end of a word,
+    /// what the merges make, and two special tokens.
+    fn words() -> Map<String, Value> {
+        let is_shown = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+        let mut letters = (0..=u8::MAX).filter(is_shown).map(char::from).collect::<Vec<_>>();
+        // The characters from 256 on stand for the other bytes.
+        letters.extend((256..512 - letters.len() as u32).filter_map(char::from_u32));
+        let words = letters.iter().map(char::to_string);
+        let ends = letters.iter().map(|letter| format!("{letter}</w>"));
+        let merged = merges().into_iter().map(|merge| merge.replace(' ', ""));
+        let special = ["<|startoftext|>", "<|endoftext|>"].map(str::to_owned);
+        let words = words.chain(ends).chain(merged).chain(special);
+        let words = words.enumerate().map(|(id, word)| (word, json!(id))).collect::<Map<_, _>>();
+        assert_eq!(words.len(), 49_408);
+        words
+    }
+
+    fn from_files(layout: &str) -> TempDir {
+        let folder = copied(&format!("clip/{layout}"), &[CONFIG, "special_tokens_map.json"]);
+        fs::copy(Recorded::folder("clip").join("merges.txt"), folder.path().join("merges.txt")).unwrap();
+        fs::write(folder.path().join("vocab.json"), Value::from(words()).to_string()).unwrap();
+        folder
+    }
+
+    fn from_json(layout: &str) -> TempDir {
+        let files = [CONFIG, "special_tokens_map.json", "tokenizer.json"];
+        let folder = copied(&format!("clip/{layout}"), &files);
+        fill(&folder.path().join("tokenizer.json"), words(), Some(merges()));
+        folder
+    }
+
+    fn load(folder: &Path) -> ClipTokenizer {
+        ClipTokenizer::load(&Folder::new(&ModelFolder::from(folder)), LENGTH).unwrap()
+    }
+
+    /// Two hundred prompts with the real vocabulary, in the layouts of the repositories of SD 1.5, SD 2.1 and of
+    /// SDXL's second tokenizer.
+    #[test]
+    fn prompts_have_the_ids_of_the_reference() {
+        let recorded = Recorded::read("clip");
+        let prompts = recorded.get::<Vec<String>>("prompts");
+        assert!(prompts.len() > 190);
+        for (layout, pad) in [("sd15", 49_407), ("sd21", 0), ("sdxl_2", 0)] {
+            let ids = recorded.get::<Vec<Vec<u32>>>(layout);
+            for (form, folder) in [("files", from_files(layout)), ("json", from_json(layout))] {
+                let tokenizer = load(folder.path());
+                let cases = prompts.iter().zip(&ids).map(|(prompt, ids)| {
+                    let mut expected = ids.clone();
+                    expected.resize(LENGTH, pad);
+                    (prompt.clone(), tokenizer.encode(prompt).unwrap().ids, expected)
+                });
+                assert_all_equal(&format!("{layout}, {form}"), cases.collect());
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let tokenizer = load(from_files("sd15").path());
+        let ids = tokenizer.encode(&format!("{}猫 dog", "cat ".repeat(74))).unwrap();
+        assert_eq!(ids.end, 76);
+        // The second half of the character before it is cut off, too.
+        assert_eq!(ids.dropped.unwrap().text, "猫 dog");
+        assert_eq!(tokenizer.encode(&"x".repeat(10_000)).unwrap().ids.len(), LENGTH);
+        assert_eq!(tokenizer.encode("a cat").unwrap().dropped, None);
+    }
 }
