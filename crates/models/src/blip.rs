@@ -116,7 +116,7 @@ impl Blip {
             let id = likeliest(&scores)?;
             ids.push(id);
             on_token(ids.len() - prefix.len())?;
-            if self.config.generation.ends_with(id) {
+            if id == self.config.generation.end {
                 break;
             }
         }
@@ -129,7 +129,7 @@ impl Blip {
     /// When the tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, Error> {
         let generation = &self.config.generation;
-        let special = |id: u32| id == generation.bos || id == generation.pad || generation.ends_with(id);
+        let special = |id: u32| id == generation.bos || id == generation.pad || id == generation.end;
         let words = ids.iter().copied().filter(|id| !special(*id)).collect::<Vec<_>>();
         self.tokenizer.decode(&words)
     }

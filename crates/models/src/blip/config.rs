@@ -9,8 +9,8 @@ use crate::layers::Activation;
 pub(super) const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
 
-/// The longest caption, prefix included, where no file says otherwise: the default of transformers.
-const DEFAULT_MAX_LENGTH: usize = 20;
+/// The most tokens after the prefix where no file says otherwise: the default of transformers.
+const DEFAULT_NEW_TOKENS: usize = 20;
 
 pub(super) struct BlipConfig {
     pub(super) vision: VisionConfig,
@@ -54,6 +54,10 @@ impl Default for VisionConfig {
 }
 
 /// The text decoder.
+///
+/// Of its special tokens these count, and not those of `generation_config.json`, which name another end in
+/// published files. What files of transformers 4 say here of lengths, beams and repetition is left out, as
+/// transformers 5 does.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default)]
 pub(super) struct TextConfig {
@@ -69,8 +73,6 @@ pub(super) struct TextConfig {
     bos_token_id: u32,
     pad_token_id: u32,
     sep_token_id: u32,
-    /// Where transformers before 4.26 kept what is in `generation_config.json` today.
-    max_length: Option<usize>,
 }
 
 impl Default for TextConfig {
@@ -88,27 +90,16 @@ impl Default for TextConfig {
             bos_token_id: 30_522,
             pad_token_id: 0,
             sep_token_id: 102,
-            max_length: None,
         }
     }
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct RawGeneration {
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMore>,
-    pad_token_id: Option<u32>,
     max_new_tokens: Option<usize>,
     max_length: Option<usize>,
     do_sample: Option<bool>,
     num_beams: Option<usize>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum OneOrMore {
-    One(u32),
-    More(Vec<u32>),
 }
 
 /// How a caption begins and ends.
@@ -116,7 +107,8 @@ enum OneOrMore {
 pub(super) struct Generation {
     pub(super) bos: u32,
     pub(super) pad: u32,
-    ends: Vec<u32>,
+    /// What the reference calls a separator.
+    pub(super) end: u32,
     limit: Limit,
 }
 
@@ -128,16 +120,11 @@ enum Limit {
     Length(usize),
 }
 
-impl Generation {
-    /// Whether a caption ends with this token.
-    pub(super) fn ends_with(&self, id: u32) -> bool {
-        self.ends.contains(&id)
-    }
-}
-
 impl BlipConfig {
     pub(super) fn load(folder: &Folder) -> Result<Self, Error> {
-        let RawConfig { vision_config: vision, text_config: text } = folder.json(CONFIG)?;
+        let RawConfig { vision_config: vision, text_config: mut text } = folder.json(CONFIG)?;
+        // Whatever stands there.
+        text.encoder_hidden_size = vision.hidden_size;
         let raw: RawGeneration = folder.json_if_present(GENERATION_CONFIG)?.unwrap_or_default();
         if raw.do_sample == Some(true) || raw.num_beams.is_some_and(|beams| beams > 1) {
             let message =
@@ -153,24 +140,16 @@ impl BlipConfig {
         if vision.patch_size == 0 || !vision.image_size.is_multiple_of(vision.patch_size) {
             return Err(folder.invalid(CONFIG, "image_size is not a multiple of patch_size"));
         }
-        if text.encoder_hidden_size != vision.hidden_size {
-            return Err(folder.invalid(CONFIG, "encoder_hidden_size is not the vision model's hidden_size"));
-        }
-        let limit = match raw.max_new_tokens {
-            Some(tokens) => Limit::New(tokens),
-            None => Limit::Length(raw.max_length.or(text.max_length).unwrap_or(DEFAULT_MAX_LENGTH)),
+        let limit = match (raw.max_new_tokens, raw.max_length) {
+            (Some(tokens), _) => Limit::New(tokens),
+            (None, Some(length)) => Limit::Length(length),
+            (None, None) => Limit::New(DEFAULT_NEW_TOKENS),
         };
-        let ends = match raw.eos_token_id {
-            Some(OneOrMore::One(id)) => vec![id],
-            Some(OneOrMore::More(ids)) => ids,
-            None => vec![text.sep_token_id],
-        };
-        let bos = raw.bos_token_id.unwrap_or(text.bos_token_id);
+        let (bos, pad, end) = (text.bos_token_id, text.pad_token_id, text.sep_token_id);
         if bos as usize >= text.vocab_size {
             return Err(folder.invalid(CONFIG, format!("bos_token_id {bos} is not below vocab_size")));
         }
-        let pad = raw.pad_token_id.unwrap_or(text.pad_token_id);
-        Ok(Self { vision, text, generation: Generation { bos, pad, ends, limit } })
+        Ok(Self { vision, text, generation: Generation { bos, pad, end, limit } })
     }
 
     /// The most tokens a caption with a prefix of `prefix` tokens may have in all.
@@ -179,7 +158,6 @@ impl BlipConfig {
             Limit::New(tokens) => prefix.saturating_add(tokens),
             Limit::Length(length) => length,
         };
-        // The last token is never fed back, so it needs no position.
-        longest.min(self.text.max_position_embeddings + 1)
+        longest.min(self.text.max_position_embeddings)
     }
 }

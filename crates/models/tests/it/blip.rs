@@ -1,12 +1,17 @@
 //! BLIP against `models/reference/captions.json` and `caption-N.safetensors`: transformers 5 with the same
 //! weights, in f32.
 
+use std::fs;
 use std::path::Path;
 
-use darkroom_models::{Error, Output, Request};
+use darkroom_models::{Blip, Device, Error, LoadOptions, Output, Request};
 use image::RgbImage;
+use serde_json::{Value, json};
 
-use crate::support::{largest_difference, recorded, recorded_image, recorded_json, run, shapes_blip, task};
+use crate::support::{
+    copy_of, largest_difference, recorded, recorded_image, recorded_json, reference, reference_folder, run,
+    shapes_blip, task,
+};
 
 /// A recorded caption.
 struct Caption {
@@ -46,11 +51,11 @@ fn pixel_values_agree_with_the_reference() {
     }
 }
 
-/// `tests/reference/blip/resized.png` is PIL 13's `Image.resize((128, 128), BICUBIC)` of a picture of 200 × 120.
+/// `tests/reference/resized.png` is PIL 13's `Image.resize((128, 128), BICUBIC)` of a picture of 200 × 120.
 #[test]
 fn pictures_are_resized_as_pil_does_to_one_level() {
     let model = shapes_blip();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/blip/resized.png");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/resized.png");
     let expected = model.pixel_values(&image::open(path).unwrap().into_rgb8()).unwrap();
     let found = model.pixel_values(&recorded_image("caption-6.png")).unwrap();
     let levels = largest_difference(&found, &expected) * 127.5;
@@ -68,6 +73,65 @@ fn captions_have_the_ids_and_words_of_the_reference() {
         assert_eq!(ids, caption.ids, "{}", caption.text);
         assert_eq!(model.decode(&ids).unwrap(), caption.text);
     }
+}
+
+/// Layouts of Salesforce's base and large models, with the settings that files of transformers 4 have and
+/// transformers 5 does not heed.
+#[test]
+fn base_and_large_caption_as_the_reference() {
+    for layout in ["blip_base", "blip_large"] {
+        let folder = reference_folder(layout);
+        let model = Blip::load(&folder.clone().into(), &Device::cpu(), &LoadOptions::default()).unwrap();
+        let pixels = &reference(layout)["pixels"];
+        let captions: Value =
+            serde_json::from_slice(&fs::read(folder.join("captions.json")).unwrap()).unwrap();
+        let captions = captions.as_array().unwrap();
+        let (mut ended, mut cut) = (0, 0);
+        for caption in captions {
+            let (prompt, image) = (caption["prompt"].as_str().unwrap(), &caption["image"]);
+            let prefix = model.prefix(prompt);
+            let Some(expected) = caption["ids"].as_array() else {
+                // The reference refuses it too: there is no room for a caption.
+                let Err(Error::InvalidInput(message)) = prefix else { panic!("{prompt:?} has room") };
+                assert!(message.starts_with("the prompt has 39 tokens"), "{message}");
+                continue;
+            };
+            let expected = expected.iter().map(|id| id.as_u64().unwrap() as u32).collect::<Vec<_>>();
+            let image = pixels.narrow(0, image.as_u64().unwrap() as usize, 1).unwrap();
+            let ids = model.generate(&image, &prefix.unwrap(), &mut |_| Ok(())).unwrap();
+            assert_eq!(ids, expected, "{layout}, {prompt:?}");
+            assert_eq!(model.decode(&ids).unwrap(), caption["text"].as_str().unwrap().trim(), "{prompt:?}");
+            *if ids.ends_with(&[3]) { &mut ended } else { &mut cut } += 1;
+        }
+        assert!(captions.len() == 22 && ended >= 2 && cut >= 2, "{layout}: {ended} ended, {cut} cut");
+    }
+}
+
+#[test]
+fn lengths_come_from_the_generation_settings_where_they_have_any() {
+    let copy = copy_of(&reference_folder("blip_large"));
+    let pixels = reference("blip_large")["pixels"].narrow(0, 0, 1).unwrap();
+    for (settings, prompt, length) in [
+        // Unlike "", "a photo of" ends by itself.
+        (json!({}), "", 21),
+        (json!({"max_new_tokens": 4}), "", 5),
+        (json!({"max_new_tokens": 4, "max_length": 30}), "", 5),
+        (json!({"max_length": 7}), "", 7),
+        // This one ends by itself, too.
+        (json!({"max_length": 400}), "", 29),
+        (json!({"max_length": 7}), "a photo of", 5),
+        // What the decoder ends with stands in `config.json` alone.
+        (json!({"eos_token_id": 45, "bos_token_id": 30_522}), "a photo of", 5),
+    ] {
+        fs::write(copy.path().join("generation_config.json"), settings.to_string()).unwrap();
+        let model = Blip::load(&copy.path().into(), &Device::cpu(), &LoadOptions::default()).unwrap();
+        let prefix = model.prefix(prompt).unwrap();
+        let ids = model.generate(&pixels, &prefix, &mut |_| Ok(())).unwrap();
+        assert_eq!(ids.len(), length, "{settings}, {prompt:?}");
+    }
+    fs::write(copy.path().join("generation_config.json"), r#"{"num_beams": 3}"#).unwrap();
+    let refused = Blip::load(&copy.path().into(), &Device::cpu(), &LoadOptions::default());
+    assert!(matches!(refused, Err(Error::Unsupported(_))));
 }
 
 #[test]

@@ -1,13 +1,13 @@
 """Tiny models with random weights in layouts unlike the bundled ones, and what diffusers 0.42 and transformers 5 make of them in f32.
 
 usage: make_sd.py MODELS OUT, where MODELS is the repository's models/ (for its tokenizers). Writes OUT/sd15 (as Stable
-Diffusion 1.5: PNDM, epsilon, two layers a block, convolutions as projections), OUT/sd21 (as 2.1: v-prediction, linear projections,
-heads by block, another activation) and OUT/blip (no generation_config.json), each with reference.safetensors."""
+Diffusion 1.5: PNDM, epsilon, two layers a block, convolutions as projections) and OUT/sd21 (as 2.1: v-prediction, linear projections,
+heads by block, another activation), each with reference.safetensors."""
 import json, os, shutil, sys
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
-from transformers import BlipConfig, BlipForConditionalGeneration, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
+from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 from common import randomise
 
 MODELS, OUT = sys.argv[1], sys.argv[2]
@@ -49,26 +49,7 @@ def stable_diffusion(name, unet, act, scheduler, seed):
     print(name, latents.abs().max().item(), image.abs().max().item())
 
 
-def blip():
-    torch.manual_seed(9)
-    vision = dict(hidden_size=36, intermediate_size=60, num_hidden_layers=2, num_attention_heads=3, image_size=48, patch_size=12)
-    text = dict(vocab_size=193, hidden_size=32, encoder_hidden_size=36, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=40, bos_token_id=5, sep_token_id=3, eos_token_id=3, pad_token_id=0)
-    model = randomise(BlipForConditionalGeneration(BlipConfig(vision_config=vision, text_config=text, projection_dim=32, image_text_hidden_size=32)))
-    pixels = torch.rand(1, 3, 48, 48) * 2 - 1
-    with torch.no_grad():
-        ids = model.generate(pixel_values=pixels, max_length=20)
-        prefixed = model.generate(pixel_values=pixels, input_ids=torch.tensor([[2, 45, 171, 167, 3]]), max_length=20)
-    save(model, f"{OUT}/blip", "model")
-    for f in ("vocab.txt", "tokenizer_config.json"):
-        shutil.copy(f"{MODELS}/shapes-blip/{f}", f"{OUT}/blip/{f}")
-    config = json.load(open(f"{MODELS}/shapes-blip/preprocessor_config.json"))
-    json.dump(config | dict(size=48), open(f"{OUT}/blip/preprocessor_config.json", "w"), indent=1)
-    save_file(dict(pixels=pixels, ids=ids, prefixed=prefixed), f"{OUT}/blip/reference.safetensors")
-    print("blip", ids.tolist(), prefixed.tolist())
-
-
 if __name__ == "__main__":
     betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     stable_diffusion("sd15", dict(attention_head_dim=8), "quick_gelu", PNDMScheduler(skip_prk_steps=True, **betas), 15)
     stable_diffusion("sd21", dict(attention_head_dim=(2, 4, 8, 8), use_linear_projection=True, upcast_attention=True), "gelu", DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **betas), 21)
-    blip()
