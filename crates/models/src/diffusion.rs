@@ -166,8 +166,8 @@ impl LatentDiffusion {
     /// does a family whose denoiser is told the guidance scale, or has none (FLUX).
     ///
     /// # Errors
-    /// [`Error::InvalidInput`] when a prompt has more parts than there are text encoders, and failures of the
-    /// device.
+    /// [`Error::InvalidInput`] when a prompt has more parts than there are text encoders, [`Error::NotFinite`]
+    /// when a text encoder overflows, and failures of the device.
     pub fn condition(&self, task: &TextToImage) -> Result<Conditioning, Error> {
         let shown = self.encode(task.prompt.as_str())?;
         let guidance_scale = task.guidance_scale;
@@ -198,7 +198,15 @@ impl LatentDiffusion {
     fn encode(&self, prompt: &str) -> Result<Encoded, Error> {
         let ids = self.text_encoders.tokenizers.encode(prompt)?;
         let key = Key { prompt: prompt.to_owned(), loras: self.loras.current() };
-        self.embeddings.get_or(key, || self.text_encoders.encode(&ids))
+        self.embeddings.get_or(key, || {
+            let encoded = self.text_encoders.encode(&ids)?;
+            for tensor in [Some(&encoded.states), encoded.pooled.as_ref()].into_iter().flatten() {
+                if !pixels::is_finite(tensor)? {
+                    return Err(Error::NotFinite("the encoded prompt is not finite".to_owned()));
+                }
+            }
+            Ok(encoded)
+        })
     }
 
     /// The scheduler that `task` names, or else the model's own, set up for the steps and the size of `task`.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use candle_core::DType;
@@ -14,6 +14,9 @@ use crate::error::Error;
 
 /// What a folder of diffusers begins with.
 pub(crate) const MODEL_INDEX: &str = "model_index.json";
+
+/// Most bytes of a configuration. The largest ones, of which shard holds which tensor, take about 1 MiB.
+const MAX_JSON_BYTES: u64 = 16 << 20;
 
 /// Where a model is: a folder in Hugging Face layout, and what stands in for components of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,14 +101,14 @@ impl Folder {
     /// The contents of a configuration file that a folder may do without.
     pub(crate) fn json_if_present<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, Error> {
         let file = self.file(name);
-        let bytes = match fs::read(&file) {
+        let bytes = match read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(Error::Load {
                     file,
                     tensor: None,
-                    expected: "a readable file".to_owned(),
+                    expected: format!("a readable file of at most {MAX_JSON_BYTES} bytes"),
                     found: error.to_string(),
                     source: Some(Box::new(error)),
                 });
@@ -178,23 +181,42 @@ impl Folder {
 
 /// Python writes numbers into JSON that JSON does not have (`"lambda_min_clipped": -Infinity` is usual): here
 /// they are null, which is the field's absence.
-fn without_infinities(mut bytes: Vec<u8>) -> Vec<u8> {
-    for word in ["-Infinity", "Infinity", "NaN"] {
-        let mut in_string = false;
-        let mut at = 0;
-        while at < bytes.len() {
-            match bytes[at] {
-                b'\\' if in_string => at += 1,
-                b'"' => in_string = !in_string,
-                _ if !in_string && bytes[at..].starts_with(word.as_bytes()) => {
-                    bytes.splice(at..at + word.len(), *b"null");
-                }
-                _ => {}
+fn without_infinities(bytes: Vec<u8>) -> Vec<u8> {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut in_string = false;
+    let mut rest = &bytes[..];
+    while let [first, ..] = rest {
+        let word = WORDS.iter().find(|word| !in_string && rest.starts_with(word));
+        let taken = match (first, word) {
+            (_, Some(word)) => {
+                out.extend(b"null");
+                rest = &rest[word.len()..];
+                continue;
             }
-            at += 1;
-        }
+            (b'\\', None) if in_string => rest.len().min(2),
+            (b'"', None) => {
+                in_string = !in_string;
+                1
+            }
+            _ => 1,
+        };
+        out.extend(&rest[..taken]);
+        rest = &rest[taken..];
     }
-    bytes
+    out
+}
+
+/// The bytes of a regular file that is not too large.
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let metadata = fs::metadata(file)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("something that is not a file"));
+    }
+    if metadata.len() > MAX_JSON_BYTES {
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("{} bytes", metadata.len())));
+    }
+    fs::read(file)
 }
 
 /// An integer or one integer per block, as diffusers writes many fields.

@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
+mod bad_files;
 mod blip;
 #[cfg(feature = "cuda")]
 mod cuda;
