@@ -135,9 +135,9 @@ fn hostile_configurations_are_refused() {
         (b"{\"in_channels\": \"\xff\xfe\"}".to_vec(), "invalid unicode code point"),
         (b"[1, 2".to_vec(), "EOF while parsing"),
         (b"null".to_vec(), "invalid type: null"),
-        // Neither the depth nor the number of such words costs more than the file is long.
+        // The number of such words costs no more than the file is long.
         (b"NaN ".repeat(4 << 20), "invalid type: null"),
-        ([&b"{\"in_channels\":"[..], &vec![b'['; 1 << 20]].concat(), "recursion limit exceeded"),
+        ([&b"{\"in_channels\":"[..], &vec![b'['; 1 << 20]].concat(), "invalid type: sequence"),
         (vec![b'['; 100_000_000], "100000000 bytes"),
     ];
     for (bytes, expected) in cases {
@@ -150,6 +150,18 @@ fn hostile_configurations_are_refused() {
             assert!(found.contains(expected) || name == "model_index.json", "{found:?} is not {expected:?}");
         }
     }
+}
+
+#[test]
+fn configurations_of_any_depth_are_refused() {
+    let copy = copied("shapes-sd");
+    let file = copy.path().join("model_index.json");
+    let (depth, index) = (1 << 20, fs::read_to_string(&file).unwrap());
+    let nested = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    fs::write(&file, index.replacen('{', &format!("{{\"deep\": {nested},"), 1)).unwrap();
+    let (at, found) = failure(copy.path());
+    assert_eq!(at, Path::new("model_index.json"));
+    assert!(found.starts_with("recursion limit exceeded"), "{found}");
 }
 
 #[test]
@@ -239,7 +251,10 @@ fn weights_that_are_not_numbers_end_the_run_in_the_stage_that_has_them() {
         let copy = copied("shapes-sd");
         poison(&copy.path().join(file), tensor);
         let mut model = load_as(copy.path(), Pipeline::TextToImage).unwrap();
-        let told = run(&mut *model, &Request::TextToImage { task: task("a red circle"), done: vec![] });
+        let told = run(
+            &mut *model,
+            &Request::TextToImage { task: task("a red circle"), done: vec![], loras: vec![] },
+        );
         let Err(Error::NotFinite(message)) = told.result else { panic!("{file}: {:?}", told.result) };
         assert!(message.starts_with(stage), "{file}: {message}");
         assert!(told.outputs.is_empty());
