@@ -8,6 +8,7 @@ use darkroom_models::{Blip, Device, Error, LoadOptions, Output, Request};
 use image::RgbImage;
 use serde_json::{Value, json};
 
+use crate::parity::report;
 use crate::support::{
     copy_of, largest_difference, recorded, recorded_image, recorded_json, reference, reference_folder, run,
     shapes_blip, task,
@@ -46,7 +47,7 @@ fn pixel_values_agree_with_the_reference() {
         let expected = &recorded(&format!("caption-{number}.safetensors"))["pixel_values"];
         let found = model.pixel_values(&recorded_image(&format!("caption-{number}.png"))).unwrap();
         let difference = largest_difference(&found, expected);
-        println!("caption {number}: pixel values differ by {difference:e}");
+        report("BLIP, the demo model", &format!("pixels, picture {number}"), &format!("{difference:.1e}"));
         assert!(difference <= 1e-6, "caption {number}: {difference}");
     }
 }
@@ -73,6 +74,7 @@ fn captions_have_the_ids_and_words_of_the_reference() {
         assert_eq!(ids, caption.ids, "{}", caption.text);
         assert_eq!(model.decode(&ids).unwrap(), caption.text);
     }
+    report("BLIP, the demo model", "16 captions, half of them with a prefix", "the same words");
 }
 
 /// Layouts of Salesforce's base and large models, with the settings that files of transformers 4 have and
@@ -104,6 +106,8 @@ fn base_and_large_caption_as_the_reference() {
             *if ids.ends_with(&[3]) { &mut ended } else { &mut cut } += 1;
         }
         assert!(captions.len() == 22 && ended >= 2 && cut >= 2, "{layout}: {ended} ended, {cut} cut");
+        let layout = layout.replace("blip_", "BLIP ");
+        report(&layout, &format!("{} captions", ended + cut), "the same words");
     }
 }
 

@@ -4,10 +4,11 @@
 use darkroom_jobs::{ImageSize, Pipeline, Prompt, TextToImage};
 use darkroom_models::{Device, LatentDiffusion, LoadOptions, Model, weights_bytes};
 
-use crate::support::{largest_difference, psnr, reference, reference_folder, task, walk_from};
+use crate::parity::{same, same_picture};
+use crate::support::{reference, reference_folder, task, walk_from};
 
 #[track_caller]
-fn stable_diffusion_agrees(variant: &str, calls: usize) {
+fn stable_diffusion_agrees(variant: &str, family: &str, calls: usize) {
     let options = LoadOptions::default();
     let model = LatentDiffusion::load(&reference_folder(variant).into(), &Device::cpu(), &options).unwrap();
     let announced =
@@ -29,18 +30,16 @@ fn stable_diffusion_agrees(variant: &str, calls: usize) {
     let conditioning = model.condition(&task).unwrap();
     let latents =
         model.denoise(&walk_from(&recorded["noise"]), &conditioning, scheduler, &mut |_, _| Ok(())).unwrap();
-    let difference = largest_difference(&latents, &recorded["latents"]);
-    let quality = psnr(&model.decode(&latents).unwrap(), &recorded["image"]);
-    assert!(difference <= 1e-3, "{variant}: latents differ by {difference:e}");
-    assert!(quality >= 80.0, "{variant}: picture {quality} dB");
+    same(family, "latents, guidance, 5 steps", &latents, &recorded["latents"]);
+    same_picture(family, "guidance, 5 steps", &model.decode(&latents).unwrap(), &recorded["image"]);
 }
 
 #[test]
 fn a_model_laid_out_as_stable_diffusion_1_5_agrees_with_the_reference() {
-    stable_diffusion_agrees("sd15", 6);
+    stable_diffusion_agrees("sd15", "SD 1.5", 6);
 }
 
 #[test]
 fn a_model_laid_out_as_stable_diffusion_2_1_agrees_with_the_reference() {
-    stable_diffusion_agrees("sd21", 5);
+    stable_diffusion_agrees("sd21", "SD 2.1", 5);
 }

@@ -13,6 +13,7 @@ use darkroom_models::{
 use image::RgbImage;
 use tempfile::TempDir;
 
+use crate::parity::report;
 use crate::support::{
     copy_folder, copy_of, edit_json, edit_weights, largest_difference, reference_folder, run, task,
 };
@@ -85,7 +86,7 @@ fn pictures_of_any_shape_are_prepared_within_a_level_of_the_reference() {
     for index in 0..verdicts().len() {
         let found = checker.pixel_values(&picture(index)).unwrap();
         let levels = largest_difference(&found, &recorded[&format!("pixel_values.{index}")]) / LEVEL;
-        println!("picture {index}: pixel values differ by {levels:.2} levels");
+        report("safety checker", &format!("pixels, picture {index}"), &format!("{levels:.2} of 255 levels"));
         assert!(levels < 1.01, "picture {index}: {levels} levels");
     }
 }
@@ -102,7 +103,7 @@ fn similarities_and_verdicts_are_those_of_the_reference() {
         assert_eq!(found_all.len(), expected.len());
         let pairs = found_all.iter().zip(&expected);
         let difference = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        println!("picture {index}: similarities differ by {difference:e}");
+        report("safety checker", &format!("similarities, picture {index}"), &format!("{difference:.1e}"));
         assert!(difference <= 1e-4, "picture {index}: {difference}");
         assert_eq!(checker.objects(&found).unwrap(), verdict, "picture {index}");
         let own = checker.similarities(&checker.pixel_values(&picture(index)).unwrap()).unwrap();

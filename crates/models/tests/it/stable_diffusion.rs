@@ -5,7 +5,10 @@ use candle_core::{DType, Tensor};
 use darkroom_jobs::{Prompt, SchedulerKind, TextToImage};
 use darkroom_models::Conditioning;
 
-use crate::support::{largest_difference, psnr, recorded, recorded_json, shapes_sd, task, walk_from};
+use crate::parity::{same, same_picture};
+use crate::support::{largest_difference, recorded, recorded_json, shapes_sd, task, walk_from};
+
+const MODEL: &str = "SD 1.x, the demo model";
 
 /// A recorded case: what was asked for, and the tensors at each stage.
 pub(crate) struct Case {
@@ -76,9 +79,7 @@ fn text_encoder_agrees_with_the_reference() {
     for case in cases() {
         let unguided = TextToImage { guidance_scale: 1.0, ..case.task };
         let conditioning = model.condition(&unguided).unwrap();
-        let difference = largest_difference(conditioning.states(), &case.hidden);
-        println!("case {}: hidden states differ by {difference:e}", case.number);
-        assert!(difference <= 1e-4, "case {}: {difference}", case.number);
+        same(MODEL, &format!("text encoder, prompt {}", case.number), conditioning.states(), &case.hidden);
     }
 }
 
@@ -96,16 +97,10 @@ fn denoising_agrees_with_the_reference() {
             Ok(())
         };
         let latents = model.denoise(&walk_from(&case.noise), &conditioning, scheduler, &mut on_step).unwrap();
-        let after_first = largest_difference(&first.unwrap(), &case.first);
-        let after_last = largest_difference(&latents, &case.latents);
-        let quality = psnr(&model.decode(&latents).unwrap(), &case.image);
-        println!(
-            "case {}: first step {after_first:e}, latents {after_last:e}, picture {quality:.1} dB",
-            case.number
-        );
-        assert!(after_first <= 1e-4, "case {}: first step {after_first}", case.number);
-        assert!(after_last <= 1e-3, "case {}: latents {after_last}", case.number);
-        assert!(quality >= 50.0, "case {}: picture {quality} dB", case.number);
+        let (number, steps) = (case.number, case.task.steps);
+        same(MODEL, &format!("first step, prompt {number}"), &first.unwrap(), &case.first);
+        let image = model.decode(&latents).unwrap();
+        same_picture(MODEL, &format!("{steps} steps, prompt {number}"), &image, &case.image);
     }
 }
 
@@ -114,9 +109,7 @@ fn decoder_agrees_with_the_reference() {
     let model = shapes_sd();
     for case in cases() {
         let image = model.decode(&case.latents).unwrap();
-        let difference = largest_difference(&image, &case.image);
-        println!("case {}: picture differs by {difference:e}", case.number);
-        assert!(difference <= 1e-4, "case {}: {difference}", case.number);
+        same(MODEL, &format!("decoder, prompt {}", case.number), &image, &case.image);
     }
 }
 

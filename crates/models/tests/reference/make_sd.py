@@ -24,8 +24,8 @@ def save(model, path, stem, rename=lambda k: k):
 def stable_diffusion(name, unet, act, scheduler, seed):
     torch.manual_seed(seed)
     out = f"{OUT}/{name}"
-    unet = randomise(UNet2DConditionModel(sample_size=16, in_channels=4, out_channels=4, layers_per_block=2, block_out_channels=(16, 32, 32, 32), norm_num_groups=8, cross_attention_dim=24,
-        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, **unet))
+    unet = randomise(UNet2DConditionModel(sample_size=16, in_channels=4, out_channels=4, norm_num_groups=8, cross_attention_dim=24,
+        down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3, **dict(layers_per_block=2, block_out_channels=(16, 32, 32, 32)) | unet))
     vae = randomise(AutoencoderKL(block_out_channels=(8, 8, 16, 16), layers_per_block=2, norm_num_groups=4, latent_channels=4, sample_size=128, scaling_factor=0.5,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4))
     text = randomise(CLIPTextModel(CLIPTextConfig(vocab_size=713, hidden_size=24, intermediate_size=48, num_hidden_layers=3, num_attention_heads=2, hidden_act=act,
@@ -52,4 +52,4 @@ def stable_diffusion(name, unet, act, scheduler, seed):
 if __name__ == "__main__":
     betas = dict(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1)
     stable_diffusion("sd15", dict(attention_head_dim=8), "quick_gelu", PNDMScheduler(skip_prk_steps=True, **betas), 15)
-    stable_diffusion("sd21", dict(attention_head_dim=(2, 4, 8, 8), use_linear_projection=True, upcast_attention=True), "gelu", DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **betas), 21)
+    stable_diffusion("sd21", dict(layers_per_block=1, block_out_channels=(16, 16, 24, 24), attention_head_dim=(2, 4, 8, 8), use_linear_projection=True, upcast_attention=True), "gelu", DDIMScheduler(prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, **betas), 21)

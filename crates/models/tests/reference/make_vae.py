@@ -10,7 +10,7 @@ OUT = sys.argv[1]
 torch.set_num_threads(1)
 torch.manual_seed(41)
 vae = AutoencoderKL.from_pretrained(f"{OUT}/sd15/vae", torch_dtype=torch.float32).eval()
-pictures, latents = torch.rand(2, 3, 48, 40) * 2 - 1, torch.randn(1, 4, 29, 20)
+pictures, latents = torch.rand(2, 3, 48, 40) * 2 - 1, torch.randn(1, 4, 19, 16)
 with torch.no_grad():
     encoded = vae.encode(pictures).latent_dist.mode() * vae.config.scaling_factor
     vae.enable_tiling()
