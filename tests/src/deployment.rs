@@ -42,7 +42,7 @@ impl Catalog {
         Self { entries: vec![entry], model }
     }
 
-    /// The bundled demo models.
+    /// The bundled demo models, their LoRA, and one for another model.
     pub fn demo() -> Self {
         let id = Uuid::now_v7().simple();
         let model = format!("shapes-sd-{id}");
@@ -53,7 +53,10 @@ impl Catalog {
         let caption = json!({
             "pipeline": "image-to-text", "model_id": format!("shapes-blip-{id}"), "source": "shapes-blip", "warm": true,
         });
-        Self { entries: vec![picture, caption], model }
+        let lora = json!({"pipeline": "lora", "model_id": "shapes-lora", "source": "shapes-lora"});
+        let other = models_folder().join("../crates/models/tests/reference/lora/peft.safetensors");
+        let misfit = json!({"pipeline": "lora", "model_id": "misfit", "source": other});
+        Self { entries: vec![picture, caption, lora, misfit], model }
     }
 }
 

@@ -102,3 +102,42 @@ async fn a_model_of_the_hub_is_fetched_once_and_draws() {
     drop((first, second));
     deployment.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lora_changes_the_picture_of_its_request_only() {
+    let deployment = Deployment::start(&Catalog::demo()).await;
+    let client = deployment.tenant("a").await;
+    let worker = deployment.worker().await;
+    let mut pictures = Vec::new();
+    for strength in [None, Some(1.0), None] {
+        let mut wanted = request("a large red circle on a blue background", 7);
+        wanted.loras.extend(strength.map(|strength| ("shapes-lora".to_owned(), strength)));
+        let job = client.submit_text_to_image(&wanted).await.unwrap();
+        let job = succeeded(&client, &job).await;
+        artifacts_match(&client, &job).await;
+        pictures.push(client.fetch(&job.artifacts[0].url).await.unwrap());
+    }
+    assert_eq!(pictures[0], pictures[2]);
+    // It puts a dark frame around what is blue to the edge without it.
+    let blue_at_the_edge = |picture: &[u8]| {
+        let picture = image::load_from_memory(picture).unwrap().into_rgb8();
+        let edge = (0..picture.width()).map(|x| u32::from(picture.get_pixel(x, 2).0[2]));
+        edge.sum::<u32>() / picture.width()
+    };
+    let (without, with) = (blue_at_the_edge(&pictures[0]), blue_at_the_edge(&pictures[1]));
+    assert!(without > 150 && with < 100, "{without} {with}");
+
+    let mut wanted = request("a red circle", 7);
+    wanted.loras.insert("misfit".to_owned(), 1.0);
+    let job = client.submit_text_to_image(&wanted).await.unwrap();
+    let job = client.wait(job.id, Duration::from_secs(60)).await.unwrap();
+    let failure = job.error.unwrap();
+    assert_eq!(failure.code, "invalid_input");
+    assert!(
+        failure.message.contains("misfit") && failure.message.contains("lora_A.weight"),
+        "{}",
+        failure.message
+    );
+    drop(worker);
+    deployment.end().await;
+}

@@ -11,3 +11,4 @@ mod model_store;
 mod models;
 mod stopping;
 mod success;
+mod try_out;
