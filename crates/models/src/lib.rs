@@ -39,6 +39,7 @@ mod device;
 mod diffusion;
 mod error;
 mod fake;
+mod feed_forward;
 mod flux;
 mod folder;
 mod layers;

@@ -180,9 +180,7 @@ impl Checkpoints {
         let all = self.clips.iter().chain(&self.t5).chain([&self.denoiser, &self.vae]);
         Ok(all.map(Checkpoint::take_bytes).sum())
     }
-}
 
-impl Checkpoints {
     /// The weights that LoRAs may change.
     fn into_parameters(self, family: Family) -> Vec<(Component, Parameters)> {
         let encoders = family.clips().iter().map(|encoder| encoder.model).zip(self.clips);

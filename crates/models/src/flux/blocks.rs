@@ -6,12 +6,10 @@ use super::attention::{Projected, Projection, ProjectionNames};
 use super::config::FluxConfig;
 use super::rotary::Rotary;
 use crate::error::Error;
+use crate::feed_forward::{FEED_FORWARD_FACTOR, FeedForward};
 use crate::layers::{Linear, linear};
 use crate::modulation::{Modulation, gated, normed};
 use crate::weights::Weights;
-
-/// Inner width of a feed-forward network, in widths of its input.
-const FEED_FORWARD_FACTOR: usize = 4;
 
 /// The largest finite number of f16.
 const F16_MAX: f64 = 65_504.0;
@@ -149,26 +147,6 @@ impl SingleBlock {
         let inner = self.proj_mlp.forward(&normed)?.gelu()?;
         let change = self.proj_out.forward(&Tensor::cat(&[attended, inner], D::Minus1)?)?;
         finite(gated(x, &gate, &change)?)
-    }
-}
-
-/// With a GELU by its tanh approximation.
-struct FeedForward {
-    proj: Linear,
-    out: Linear,
-}
-
-impl FeedForward {
-    fn load(width: usize, weights: &Weights<'_>) -> Result<Self, Error> {
-        let inner = width * FEED_FORWARD_FACTOR;
-        Ok(Self {
-            proj: linear(width, inner, &weights.pp("0.proj"))?,
-            out: linear(inner, width, &weights.pp("2"))?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.out.forward(&self.proj.forward(x)?.gelu()?)
     }
 }
 

@@ -5,12 +5,9 @@ use candle_core::{Result as CandleResult, Tensor};
 use super::attention::{JointAttention, SelfAttention};
 use super::config::Sd3Config;
 use crate::error::Error;
-use crate::layers::{Linear, linear};
+use crate::feed_forward::FeedForward;
 use crate::modulation::{Modulation, gated, normed};
 use crate::weights::Weights;
-
-/// Inner width of the feed-forward network, in widths of its input.
-const FEED_FORWARD_FACTOR: usize = 4;
 
 pub(super) struct JointBlock {
     picture: PicturePart,
@@ -69,7 +66,7 @@ impl JointBlock {
                 let [shift, scale, gate, after @ ..] = modulation.forward(whole)?;
                 let (attended, text) = self.attend(&normed(x, &scale, &shift)?, text, whole)?;
                 let x = gated(x, &gate, &attended)?;
-                Ok((self.feed_forward.forward(&x, &after)?, text))
+                Ok((fed_forward(&self.feed_forward, &x, &after)?, text))
             }
             PicturePart::Dual(modulation, attention) => {
                 let [shift, scale, gate, mlp_shift, mlp_scale, mlp_gate, shift_2, scale_2, gate_2] =
@@ -77,7 +74,7 @@ impl JointBlock {
                 let (attended, text) = self.attend(&normed(x, &scale, &shift)?, text, whole)?;
                 let alone = attention.forward(&normed(x, &scale_2, &shift_2)?)?;
                 let x = gated(&gated(x, &gate, &attended)?, &gate_2, &alone)?;
-                Ok((self.feed_forward.forward(&x, &[mlp_shift, mlp_scale, mlp_gate])?, text))
+                Ok((fed_forward(&self.feed_forward, &x, &[mlp_shift, mlp_scale, mlp_gate])?, text))
             }
         }
     }
@@ -92,32 +89,19 @@ impl JointBlock {
             TextPart::Continues(modulation, feed_forward) => {
                 let [shift, scale, gate, after @ ..] = modulation.forward(whole)?;
                 let (x, attended) = self.attention.forward(x, &normed(text, &scale, &shift)?)?;
-                let next = |attended| feed_forward.forward(&gated(text, &gate, &attended)?, &after);
+                let next = |attended| fed_forward(feed_forward, &gated(text, &gate, &attended)?, &after);
                 Ok((x, attended.map(next).transpose()?))
             }
         }
     }
 }
 
-/// Two layers around a GELU by the hyperbolic tangent.
-struct FeedForward {
-    proj: Linear,
-    out: Linear,
-}
-
-impl FeedForward {
-    fn load(width: usize, weights: &Weights<'_>) -> Result<Self, Error> {
-        let inner = width * FEED_FORWARD_FACTOR;
-        Ok(Self {
-            proj: linear(width, inner, &weights.pp("0.proj"))?,
-            out: linear(inner, width, &weights.pp("2"))?,
-        })
-    }
-
-    /// `x`: `(batch, tokens, width)`, and what comes before and after: shift, scale and gate, each
-    /// `(batch, 1, width)`.
-    fn forward(&self, x: &Tensor, [shift, scale, gate]: &[Tensor; 3]) -> CandleResult<Tensor> {
-        let inner = self.proj.forward(&normed(x, scale, shift)?)?.gelu()?;
-        gated(x, gate, &self.out.forward(&inner)?)
-    }
+/// What a feed-forward network makes of `x`, `(batch, tokens, width)`, between normalisation and gate: shift,
+/// scale and gate, each `(batch, 1, width)`.
+fn fed_forward(
+    network: &FeedForward,
+    x: &Tensor,
+    [shift, scale, gate]: &[Tensor; 3],
+) -> CandleResult<Tensor> {
+    gated(x, gate, &network.forward(&normed(x, scale, shift)?)?)
 }
