@@ -69,6 +69,9 @@ pub(crate) fn classify(cause: &Cause) -> Verdict {
     match cause {
         Cause::Input(InputError::Unusable(message)) => here(FailureClass::InvalidInput, message),
         Cause::Input(InputError::Lora { source, .. }) => here(FailureClass::Infrastructure, source.reason()),
+        Cause::Input(InputError::LoraSlow { .. }) => {
+            here(FailureClass::Infrastructure, "a LoRA is still being fetched")
+        }
         Cause::Input(_) => here(FailureClass::Infrastructure, "the input could not be read"),
         Cause::Device(trouble) => classify_trouble(trouble),
         Cause::Encode(_) => here(FailureClass::Infrastructure, "a result could not be encoded"),
@@ -164,6 +167,7 @@ mod tests {
         for (cause, class, elsewhere) in [
             (Cause::Input(InputError::Unusable("no image".into())), FailureClass::InvalidInput, false),
             (Cause::Input(InputError::Changed), FailureClass::Infrastructure, false),
+            (Cause::Input(InputError::LoraSlow { id: "x".into() }), FailureClass::Infrastructure, false),
             (ran(ModelError::InvalidInput("x".into())), FailureClass::InvalidInput, false),
             (ran(ModelError::Unsupported("x".into())), FailureClass::Unsupported, false),
             (ran(ModelError::OutOfMemory("x".into())), FailureClass::OutOfMemory, true),

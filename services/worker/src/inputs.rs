@@ -1,9 +1,10 @@
 //! From a leased task to a request for a model: inputs are read, checked and decoded.
 
 use std::io::Cursor;
+use std::time::Duration;
 
 use bytes::Bytes;
-use darkroom_jobs::{InputImage, Loras, Task};
+use darkroom_jobs::{Catalog, InputImage, Loras, Task};
 use darkroom_models::{Lora, Request};
 use darkroom_store::LeasedJob;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits, RgbImage};
@@ -24,6 +25,9 @@ const MAX_PIXELS: u64 = 64_000_000;
 /// The most memory a decoder may take: 64 megapixels of four 16-bit channels.
 const MAX_ALLOC: u64 = MAX_PIXELS * 8;
 
+/// How long an attempt waits for the file of a LoRA.
+const LORA_BOUND: Duration = Catalog::DEFAULT_TIMEOUT;
+
 /// Why an input is not at hand.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InputError {
@@ -43,6 +47,12 @@ pub(crate) enum InputError {
         id: String,
         /// Why.
         source: model_store::Error,
+    },
+    /// A LoRA's file is not here in time. The next attempt goes on where this one stopped.
+    #[error("the LoRA {id} was not fetched within {LORA_BOUND:?}")]
+    LoraSlow {
+        /// The LoRA.
+        id: String,
     },
     /// The decoder's thread ended abnormally.
     #[error("the decoder failed")]
@@ -71,7 +81,10 @@ impl Worker {
             let lora = self.served.lora(id);
             let lora = lora.ok_or_else(|| InputError::Unusable(format!("there is no LoRA `{id}`")))?;
             // Boxed, since it is as large as all of an attempt besides.
-            let fetched = Box::pin(self.model_store.lora(lora, &Progress::default())).await;
+            let progress = Progress::default();
+            let fetch = Box::pin(self.model_store.lora(lora, &progress));
+            let fetched = tokio::time::timeout(LORA_BOUND, fetch).await;
+            let fetched = fetched.map_err(|_| InputError::LoraSlow { id: id.to_owned() })?;
             let path = fetched.map_err(|source| InputError::Lora { id: id.to_owned(), source })?;
             loras.push(Lora { id: id.to_owned(), path, strength });
         }
