@@ -29,6 +29,9 @@ pub(crate) struct ClipConfig {
     hidden_act: Activation,
     #[serde(default = "default_eps")]
     layer_norm_eps: f64,
+    /// Whether it is a `CLIPTextModelWithProjection`.
+    #[serde(skip)]
+    projects: bool,
 }
 
 fn default_eps() -> f64 {
@@ -46,6 +49,11 @@ impl ClipConfig {
             return Err(folder.invalid(CONFIG, "hidden_size is not a multiple of num_attention_heads"));
         }
         Ok(config)
+    }
+
+    /// The same of a `CLIPTextModelWithProjection`.
+    pub(crate) fn with_projection(self) -> Self {
+        Self { projects: true, ..self }
     }
 
     fn layer(&self) -> LayerConfig {
@@ -85,8 +93,7 @@ impl ClipStates {
 }
 
 impl ClipTextModel {
-    /// Weights with the prefix `text_model.`, as published, or without, as newer transformers write them, and
-    /// with a projection or none.
+    /// Weights with the prefix `text_model.`, as published, or without, as newer transformers write them.
     pub(crate) fn load(config: &ClipConfig, weights: &Weights<'_>) -> Result<Self, Error> {
         let prefixed = weights.pp("text_model");
         let bare = "embeddings.token_embedding.weight";
@@ -101,8 +108,8 @@ impl ClipTextModel {
             position_embedding: embeddings.pp("position_embedding").get("weight", (positions, size))?,
             layers,
             final_layer_norm: layer_norm(size, config.layer_norm_eps, &root.pp("final_layer_norm"))?,
-            text_projection: weights
-                .has("text_projection.weight")
+            text_projection: config
+                .projects
                 .then(|| linear_no_bias(size, config.projection_dim, &weights.pp("text_projection")))
                 .transpose()?,
             causal_mask: causal_mask(positions, 0, weights.device())?,

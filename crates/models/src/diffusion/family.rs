@@ -90,6 +90,11 @@ impl TextEncoder {
         tokenizer_classes: &["T5Tokenizer", "T5TokenizerFast"],
     };
     const T5_3: Self = Self { model: "text_encoder_3", tokenizer: "tokenizer_3", ..Self::T5_2 };
+
+    /// Whether its pooled states go through a projection.
+    pub(super) fn projects(&self) -> bool {
+        self.classes == Self::PROJECTED.classes
+    }
 }
 
 /// How a family uses a T5.

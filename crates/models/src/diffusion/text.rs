@@ -194,10 +194,13 @@ fn parts(prompt: &str) -> Vec<&str> {
 impl TextConfigs {
     /// Reads the configurations of the text encoders of `family`; `has` tells whether there is a component.
     pub(super) fn load(folder: &Folder, family: Family, has: impl Fn(&str) -> bool) -> Result<Self, Error> {
-        let clip = |encoder: &TextEncoder| ClipConfig::load(&folder.component(encoder.model));
+        let clip = |encoder: &TextEncoder| {
+            let config = ClipConfig::load(&folder.component(encoder.model))?;
+            Ok(if encoder.projects() { config.with_projection() } else { config })
+        };
         let t5 = family.t5().filter(|t5| has(t5.encoder.model));
         Ok(Self {
-            clips: family.clips().iter().map(clip).collect::<Result<_, _>>()?,
+            clips: family.clips().iter().map(clip).collect::<Result<_, Error>>()?,
             t5: t5.map(|t5| T5Config::load(&folder.component(t5.encoder.model))).transpose()?,
         })
     }
