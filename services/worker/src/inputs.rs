@@ -1,6 +1,7 @@
 //! From a leased task to a request for a model: inputs are read, checked and decoded.
 
 use std::io::Cursor;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -80,12 +81,16 @@ impl Worker {
         for (id, strength) in strengths.iter() {
             let lora = self.served.lora(id);
             let lora = lora.ok_or_else(|| InputError::Unusable(format!("there is no LoRA `{id}`")))?;
-            // Boxed, since it is as large as all of an attempt besides.
-            let progress = Progress::default();
-            let fetch = Box::pin(self.model_store.lora(lora, &progress));
-            let fetched = tokio::time::timeout(LORA_BOUND, fetch).await;
-            let fetched = fetched.map_err(|_| InputError::LoraSlow { id: id.to_owned() })?;
-            let path = fetched.map_err(|source| InputError::Lora { id: id.to_owned(), source })?;
+            let path = match self.library.lora(id) {
+                Some(path) => path,
+                None => {
+                    // Boxed, since it is as large as all of an attempt besides.
+                    let progress = Progress::default();
+                    let path = lora_in_time(id, Box::pin(self.model_store.lora(lora, &progress))).await?;
+                    self.library.lora_arrived(id, &path);
+                    path
+                }
+            };
             loras.push(Lora { id: id.to_owned(), path, strength });
         }
         Ok(loras)
@@ -105,6 +110,15 @@ impl Worker {
         });
         decode.await.map_err(InputError::Decoder)?
     }
+}
+
+async fn lora_in_time(
+    id: &str,
+    fetch: impl Future<Output = Result<PathBuf, model_store::Error>>,
+) -> Result<PathBuf, InputError> {
+    let fetched = tokio::time::timeout(LORA_BOUND, fetch).await;
+    let fetched = fetched.map_err(|_| InputError::LoraSlow { id: id.to_owned() })?;
+    fetched.map_err(|source| InputError::Lora { id: id.to_owned(), source })
 }
 
 struct HexDigest([u8; 32]);

@@ -1,6 +1,7 @@
-//! Which models' files are on this machine.
+//! Which models' and LoRAs' files are on this machine.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use darkroom_jobs::Lane;
@@ -15,6 +16,8 @@ use crate::served::{Served, Weights};
 #[derive(Debug)]
 pub(crate) struct Library {
     books: Mutex<BTreeMap<Lane, Book>>,
+    /// The files of LoRAs that were asked for, by id.
+    loras: Mutex<BTreeMap<String, PathBuf>>,
     /// Counts files that came.
     arrivals: watch::Sender<u64>,
 }
@@ -56,7 +59,7 @@ impl Library {
 
     fn of(files: impl Iterator<Item = (Lane, Files)>) -> Self {
         let books = files.map(|(lane, files)| (lane, Book { files, safety_checker: None })).collect();
-        Self { books: Mutex::new(books), arrivals: watch::Sender::new(0) }
+        Self { books: Mutex::new(books), loras: Mutex::default(), arrivals: watch::Sender::new(0) }
     }
 
     /// Whether the lane's model can be loaded.
@@ -92,6 +95,17 @@ impl Library {
     pub(crate) fn arrived(&self, lane: &Lane, folder: ModelFolder) {
         self.set(lane, Files::Here(folder));
         self.arrivals.send_modify(|count| *count += 1);
+    }
+
+    /// Where the LoRA's file was found before, if it still lies there.
+    pub(crate) fn lora(&self, id: &str) -> Option<PathBuf> {
+        let found = lock(&self.loras).get(id).cloned();
+        found.filter(|path| path.is_file())
+    }
+
+    /// The LoRA's file is here, and is not looked for again while this process runs.
+    pub(crate) fn lora_arrived(&self, id: &str, path: &Path) {
+        lock(&self.loras).insert(id.to_owned(), path.to_owned());
     }
 
     /// The lane's model was loaded.
@@ -138,6 +152,26 @@ impl Library {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Lane, Book>> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.books)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lora_is_known_as_long_as_its_file_lies_there() {
+        let library = Library::needless([]);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(library.lora("a"), None);
+        library.lora_arrived("a", file.path());
+        assert_eq!(library.lora("a"), Some(file.path().to_owned()));
+        file.close().unwrap();
+        assert_eq!(library.lora("a"), None);
     }
 }

@@ -171,3 +171,9 @@ fn over_large_dimensions_are_refused_before_decoding() {
     let message = refusal(wide);
     assert!(message.contains("at most 16384 and at most 64000000 pixels"), "{message}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lora_that_is_not_fetched_in_time_fails_the_attempt() {
+    let error = lora_in_time("a/b", std::future::pending()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the LoRA a/b was not fetched within 600s");
+}
