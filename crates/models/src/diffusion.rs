@@ -429,6 +429,10 @@ impl Model for LatentDiffusion {
         self.memory_bytes + self.loras.kept_bytes()
     }
 
+    fn release_kept(&mut self) {
+        self.loras.release();
+    }
+
     fn has_safety_checker(&self) -> bool {
         self.safety_checker.is_some()
     }

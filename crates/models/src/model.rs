@@ -15,6 +15,9 @@ pub trait Model: Send {
     /// kept for the next request.
     fn memory_bytes(&self) -> u64;
 
+    /// Frees what it keeps for the next request only. Nothing by default.
+    fn release_kept(&mut self) {}
+
     /// Whether it has a safety checker that looks at its pictures. `false` for models that make none.
     fn has_safety_checker(&self) -> bool;
 

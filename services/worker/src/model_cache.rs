@@ -1,4 +1,5 @@
-//! Which models are in memory, within a budget.
+//! Which models are in memory, within a budget that also holds what they keep for their next request (weights
+//! that LoRAs have changed).
 
 use darkroom_jobs::Lane;
 use darkroom_models::Model;
@@ -14,8 +15,17 @@ struct Entry {
     lane: Lane,
     model: Box<dyn Model>,
     bytes: u64,
+    /// What the model said at first.
+    initial_bytes: u64,
     warm: bool,
     last_use: u64,
+}
+
+impl Entry {
+    /// What the model has come to keep.
+    fn kept_bytes(&self) -> u64 {
+        self.model.memory_bytes().saturating_sub(self.initial_bytes)
+    }
 }
 
 /// A loaded model to keep.
@@ -56,21 +66,36 @@ impl ModelCache {
         self.entries.iter().any(|entry| entry.lane == *lane)
     }
 
-    /// Evicts until a model of `bytes` fits, and returns whose models went.
+    /// Makes room for a model of `bytes`: first by what models keep, then by models. Returns whose models went.
     ///
     /// # Errors
-    /// When it would not fit even so; nothing is evicted then.
+    /// When it would not fit even so; nothing goes then.
     pub(crate) fn make_room(&mut self, bytes: u64) -> Result<Vec<Lane>, NoRoom> {
         let warm_bytes = self.entries.iter().filter(|entry| entry.warm).map(|entry| entry.bytes).sum();
         let free_bytes = self.budget_bytes.saturating_sub(warm_bytes);
         if bytes > free_bytes {
             return Err(NoRoom { free_bytes });
         }
+        self.release_kept_for(bytes);
         let mut evicted = Vec::new();
         while self.used_bytes().saturating_add(bytes) > self.budget_bytes {
             evicted.extend(self.evict_one());
         }
         Ok(evicted)
+    }
+
+    /// Frees what models keep, the least recently used first, until `bytes` more fit or nothing is kept.
+    pub(crate) fn release_kept_for(&mut self, bytes: u64) {
+        while self.used_bytes().saturating_add(bytes) > self.budget_bytes {
+            let keeping = self.entries.iter_mut().filter(|entry| entry.kept_bytes() > 0);
+            let Some(entry) = keeping.min_by_key(|entry| entry.last_use) else { return };
+            entry.model.release_kept();
+        }
+    }
+
+    /// Frees all that models keep.
+    pub(crate) fn release_kept(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.model.release_kept());
     }
 
     /// Evicts the least recently used model that is not warm, if there is one.
@@ -84,7 +109,8 @@ impl ModelCache {
     pub(crate) fn insert(&mut self, loaded: Loaded) {
         let Loaded { lane, model, bytes, warm } = loaded;
         self.uses += 1;
-        self.entries.push(Entry { lane, model, bytes, warm, last_use: self.uses });
+        let initial_bytes = model.memory_bytes();
+        self.entries.push(Entry { lane, model, bytes, initial_bytes, warm, last_use: self.uses });
     }
 
     /// Lanes whose model is loaded, in the order of their names.
@@ -95,19 +121,66 @@ impl ModelCache {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.bytes).sum()
+        self.entries.iter().map(|entry| entry.bytes + entry.kept_bytes()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use darkroom_jobs::Pipeline;
-    use darkroom_models::{FakeOptions, fake};
+    use darkroom_models::{Error, FakeOptions, Request, Run, fake};
 
     use super::*;
 
     fn lane(name: &str) -> Lane {
         Lane::new(Pipeline::TextToImage, name).unwrap()
+    }
+
+    /// Keeps 5 bytes after its first run.
+    #[derive(Default)]
+    struct Keeper {
+        kept_bytes: u64,
+    }
+
+    impl Model for Keeper {
+        fn memory_bytes(&self) -> u64 {
+            1 + self.kept_bytes
+        }
+
+        fn release_kept(&mut self) {
+            self.kept_bytes = 0;
+        }
+
+        fn has_safety_checker(&self) -> bool {
+            false
+        }
+
+        fn run(&mut self, _: &Request, _: &mut Run<'_>) -> Result<(), Error> {
+            self.kept_bytes = 5;
+            Ok(())
+        }
+    }
+
+    fn keepers(budget_bytes: u64, names: &[&str]) -> ModelCache {
+        let mut cache = ModelCache::new(budget_bytes);
+        for name in names {
+            let mut loaded = loaded(name, 10);
+            loaded.model = Box::new(Keeper::default());
+            cache.insert(loaded);
+            keep(&mut cache, name);
+        }
+        cache
+    }
+
+    fn keep(cache: &mut ModelCache, name: &str) {
+        let request = Request::ImageToText { image: image::RgbImage::new(1, 1), prompt: String::new() };
+        let mut run = Run {
+            canceled: &std::sync::atomic::AtomicBool::new(false),
+            on_progress: &mut |_| {},
+            on_output: &mut |_| {},
+            on_warning: &mut |_| {},
+        };
+        cache.get(&lane(name)).unwrap().run(&request, &mut run).unwrap();
     }
 
     fn loaded(name: &str, bytes: u64) -> Loaded {
@@ -143,6 +216,20 @@ mod tests {
         assert_eq!(cache.make_room(20), Ok(vec![lane("b")]));
         assert_eq!(cache.evict_one(), None);
         assert_eq!(cache.lanes(), [lane("warm")]);
+    }
+
+    #[test]
+    fn what_models_keep_goes_before_any_model() {
+        let mut cache = keepers(40, &["a", "b", "warm"]);
+        assert_eq!(cache.used_bytes(), 45);
+        keep(&mut cache, "a");
+        assert_eq!(cache.make_room(0), Ok(vec![]));
+        assert_eq!(cache.entries.iter().map(Entry::kept_bytes).collect::<Vec<_>>(), [5, 0, 5]);
+        assert_eq!(cache.make_room(10), Ok(vec![]));
+        assert_eq!(cache.used_bytes(), 30);
+        keep(&mut cache, "warm");
+        assert_eq!(cache.make_room(20), Ok(vec![lane("b")]));
+        assert_eq!((cache.used_bytes(), cache.lanes()), (20, vec![lane("a"), lane("warm")]));
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Models {
         let model =
             self.cache.get(lane).ok_or_else(|| Error::Unsupported("the model is not loaded".into()))?;
         let outcome = model.run(request, run);
+        self.cache.release_kept_for(0);
         if matches!(outcome, Err(Error::OutOfMemory(_))) {
             self.release();
         }
@@ -93,6 +94,7 @@ impl Models {
 
     /// Frees what may be freed.
     fn release(&mut self) {
+        self.cache.release_kept();
         while let Some(evicted) = self.cache.evict_one() {
             measure::model_eviction(&evicted);
         }
