@@ -45,13 +45,13 @@ impl<'a, 'e> Fields<'a, 'e> {
         text
     }
 
-    /// A string as free text: of bounded length and storable. Empty when absent.
-    pub(crate) fn text(&mut self, name: &'static str) -> String {
-        let text = self.string(name).unwrap_or_default();
+    /// A string as free text: of bounded length and storable.
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
+        let text = self.string(name)?;
         if let Err(error) = check_text(text) {
             self.error(name, "text", error);
         }
-        text.to_owned()
+        Some(text.to_owned())
     }
 
     /// An integer within bounds.

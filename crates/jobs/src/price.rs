@@ -42,7 +42,7 @@ mod tests {
         };
         let task = Task::TextToImage(TextToImage {
             prompt: Prompt::new("a cat").unwrap(),
-            negative_prompt: String::new(),
+            negative_prompt: None,
             size: ImageSize::new(1024, 1024).unwrap(),
             steps: 20,
             guidance_scale: 7.5,

@@ -227,7 +227,7 @@ fn image_to_text(
     errors: &mut Vec<FieldError>,
 ) -> Option<ImageToText> {
     let mut fields = Fields::new(input, "/input", errors);
-    let prompt = fields.text("prompt");
+    let prompt = fields.text("prompt").unwrap_or_default();
     if image.is_none() {
         fields.error("image", "required", "send the picture as the multipart part `image`");
     }

@@ -91,8 +91,10 @@ impl Task {
 pub struct TextToImage {
     /// What the picture should show.
     pub prompt: Prompt,
-    /// What it should not show. Ignored while `guidance_scale` is at most 1.
-    pub negative_prompt: String,
+    /// What it should not show. Ignored while `guidance_scale` is at most 1. Left out and empty are different
+    /// things to some models: Stable Diffusion XL sees zeros for the first, the encoded empty text for the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub negative_prompt: Option<String>,
     /// Size of every picture.
     #[serde(flatten)]
     pub size: ImageSize,

@@ -44,7 +44,7 @@ pub struct LatentDiffusion {
     scheduler: SchedulerConfig,
     safety_checker: Option<SafetyChecker>,
     /// Whether an empty negative prompt is no prompt, rather than an empty text.
-    zeros_for_empty_prompt: bool,
+    zeros_for_no_negative_prompt: bool,
     latent_channels: usize,
     sides: Sides,
     device: Device,
@@ -175,9 +175,9 @@ impl LatentDiffusion {
         let (states, pooled) = match guidance {
             None => (shown.states, shown.pooled),
             Some(_) => {
-                let avoided = match task.negative_prompt.as_str() {
-                    "" if self.zeros_for_empty_prompt => shown.zeros_like()?,
-                    prompt => self.encode(prompt)?,
+                let avoided = match &task.negative_prompt {
+                    None if self.zeros_for_no_negative_prompt => shown.zeros_like()?,
+                    prompt => self.encode(prompt.as_deref().unwrap_or_default())?,
                 };
                 let pooled = match (&avoided.pooled, &shown.pooled) {
                     (Some(avoided), Some(shown)) => Some(Tensor::cat(&[avoided, shown], 0)?),
@@ -346,7 +346,7 @@ impl LatentDiffusion {
 
     /// Warns of what the text encoders do not read.
     fn warn_of_dropped(&self, task: &TextToImage, run: &mut Run<'_>) -> Result<(), Error> {
-        let negative = self.reads_negative_prompt(task).then_some(task.negative_prompt.as_str());
+        let negative = task.negative_prompt.as_deref().filter(|_| self.reads_negative_prompt(task));
         for prompt in [Some(task.prompt.as_str()), negative].into_iter().flatten() {
             for warning in self.text_encoders.dropped(prompt)? {
                 (run.on_warning)(warning);

@@ -42,7 +42,6 @@ fn defaults_come_from_the_catalog_and_the_seed_from_the_caller() {
     {
       "pipeline": "text-to-image",
       "prompt": "a red circle",
-      "negative_prompt": "",
       "width": 128,
       "height": 128,
       "steps": 25,
@@ -180,7 +179,8 @@ fn tasks_stored_before_loras_and_formats_were_are_read() {
         "pipeline": "text-to-image", "prompt": "a red circle", "negative_prompt": "", "width": 128, "height": 128,
         "steps": 25, "guidance_scale": 4.0, "seed": 7, "images": 1, "safety_check": true
     });
-    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a red circle"}});
+    let document =
+        json!({"pipeline": "text-to-image", "input": {"prompt": "a red circle", "negative_prompt": ""}});
     let submitted = parse_submission(&catalog(), &document, None, 7).unwrap().task;
     assert_eq!(serde_json::from_value::<Task>(stored).unwrap(), submitted);
 }

@@ -43,7 +43,7 @@ struct Configs {
     scheduler: SchedulerConfig,
     /// The class of the safety checker that the index lists.
     safety_checker: Option<String>,
-    zeros_for_empty_prompt: bool,
+    zeros_for_no_negative_prompt: bool,
 }
 
 /// The weights of the components.
@@ -73,7 +73,10 @@ impl Configs {
             vae: VaeConfig::load(&folder.component("vae"))?,
             scheduler: scheduler_config(folder, model, family)?,
             safety_checker: class_of(&index, safety::COMPONENT).map(str::to_owned),
-            zeros_for_empty_prompt: index.get("force_zeros_for_empty_prompt") == Some(&Value::Bool(true)),
+            zeros_for_no_negative_prompt: match index.get("force_zeros_for_empty_prompt") {
+                Some(value) => *value == Value::Bool(true),
+                None => family == Family::StableDiffusionXl,
+            },
         };
         configs.check(folder)?;
         Ok(configs)
@@ -224,7 +227,7 @@ pub(super) fn load(
         vae: parts.vae,
         scheduler: configs.scheduler,
         safety_checker: safety.map(|files| files.load(device)).transpose()?,
-        zeros_for_empty_prompt: configs.zeros_for_empty_prompt,
+        zeros_for_no_negative_prompt: configs.zeros_for_no_negative_prompt,
         latent_channels: configs.vae.latent_channels,
         sides: Sides {
             scale: configs.vae.scale(),

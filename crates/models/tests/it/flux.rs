@@ -76,8 +76,10 @@ fn guidance_and_negative_prompt_are_read_by_nobody_but_the_guided_transformer() 
     for (_, name, guidance) in VARIANTS {
         let model = model(name);
         let predict = |negative_prompt: &str, guidance_scale: f64| {
-            let task =
-                TextToImage { negative_prompt: negative_prompt.to_owned(), ..request(0, 4, guidance_scale) };
+            let task = TextToImage {
+                negative_prompt: Some(negative_prompt.to_owned()),
+                ..request(0, 4, guidance_scale)
+            };
             let conditioning = model.condition(&task).unwrap();
             assert_eq!(conditioning.states().dims(), [1, 512, 32]);
             model.predict(&model.noise(7, task.size).unwrap(), 500.0, &conditioning).unwrap()

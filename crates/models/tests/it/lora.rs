@@ -107,7 +107,7 @@ fn pictures_with_loras_agree_with_the_reference() {
     let recorded = reference("lora");
     let task = TextToImage {
         prompt: Prompt::new("a large red circle").unwrap(),
-        negative_prompt: "a blue star".to_owned(),
+        negative_prompt: Some("a blue star".to_owned()),
         size: ImageSize::new(72, 96).unwrap(),
         steps: 5,
         guidance_scale: 3.0,

@@ -33,7 +33,7 @@ fn model(name: &str) -> LatentDiffusion {
 fn request(prompt: &str, guidance_scale: f64) -> TextToImage {
     TextToImage {
         prompt: Prompt::new(prompt).unwrap(),
-        negative_prompt: AVOIDED.to_owned(),
+        negative_prompt: Some(AVOIDED.to_owned()),
         size: ImageSize::new(96, 64).unwrap(),
         guidance_scale,
         ..task(prompt)

@@ -6,7 +6,7 @@ use darkroom_models::{Device, Error, LatentDiffusion, LoadOptions, ModelFolder};
 use serde_json::json;
 
 use crate::parity::{same, same_picture};
-use crate::support::{reference, reference_folder, task, walk_from};
+use crate::support::{copy_of, edit_weights, reference, reference_folder, task, walk_from};
 
 const PROMPT: &str = "a large red circle";
 const TWO_PROMPTS: &str = "a large red circle | a small green heart on a white background";
@@ -19,10 +19,10 @@ fn load(folder: &ModelFolder) -> LatentDiffusion {
     LatentDiffusion::load(folder, &Device::cpu(), &LoadOptions::default()).unwrap()
 }
 
-fn request(prompt: &str, negative_prompt: &str, guidance_scale: f64) -> TextToImage {
+fn request(prompt: &str, negative_prompt: Option<&str>, guidance_scale: f64) -> TextToImage {
     TextToImage {
         prompt: Prompt::new(prompt).unwrap(),
-        negative_prompt: negative_prompt.to_owned(),
+        negative_prompt: negative_prompt.map(str::to_owned),
         size: ImageSize::new(72, 96).unwrap(),
         guidance_scale,
         ..task(prompt)
@@ -33,7 +33,8 @@ fn request(prompt: &str, negative_prompt: &str, guidance_scale: f64) -> TextToIm
 fn prompts_are_encoded_as_by_the_reference() {
     let (model, recorded) = (sdxl(), reference("sdxl"));
     // Each recording holds the negative prompt first.
-    let cases = [("two", TWO_PROMPTS, "a blue star"), ("one", PROMPT, "")];
+    let cases =
+        [("two", TWO_PROMPTS, Some("a blue star")), ("one", PROMPT, None), ("empty", PROMPT, Some(""))];
     for (name, prompt, negative_prompt) in cases {
         let conditioning = model.condition(&request(prompt, negative_prompt, 5.0)).unwrap();
         let (states, pooled) = (&recorded[&format!("{name}.states")], &recorded[&format!("{name}.pooled")]);
@@ -45,7 +46,7 @@ fn prompts_are_encoded_as_by_the_reference() {
 #[test]
 fn denoiser_agrees_with_the_reference_at_each_timestep() {
     let (model, recorded) = (sdxl(), reference("sdxl"));
-    let conditioning = model.condition(&request(TWO_PROMPTS, "a blue star", 2.0)).unwrap();
+    let conditioning = model.condition(&request(TWO_PROMPTS, Some("a blue star"), 2.0)).unwrap();
     for timestep in [999, 21] {
         let both = &recorded[&format!("unet.{timestep}")];
         let (avoided, shown) = (both.narrow(0, 0, 1).unwrap(), both.narrow(0, 1, 1).unwrap());
@@ -73,13 +74,13 @@ fn pictures_agree_with_the_reference() {
         &model,
         "two prompts, guidance, 5 steps",
         "base",
-        &TextToImage { steps: 5, ..request(TWO_PROMPTS, "a blue star", 5.0) },
+        &TextToImage { steps: 5, ..request(TWO_PROMPTS, Some("a blue star"), 5.0) },
     );
     agrees(
         &model,
         "no negative prompt, 4 steps",
         "zeros",
-        &TextToImage { steps: 4, ..request(PROMPT, "", 3.0) },
+        &TextToImage { steps: 4, ..request(PROMPT, None, 3.0) },
     );
 }
 
@@ -96,12 +97,23 @@ fn few_step_weights_for_the_denoiser_agree_with_the_reference() {
         &model,
         "few-step U-Net, trailing, 4 steps",
         "lightning",
-        &TextToImage { steps: 4, ..request(PROMPT, "", 0.0) },
+        &TextToImage { steps: 4, ..request(PROMPT, None, 0.0) },
     );
 }
 
 #[test]
+fn an_encoder_that_projects_needs_its_projection() {
+    let copy = copy_of(&reference_folder("sdxl"));
+    edit_weights(&copy.path().join("text_encoder_2/model.safetensors"), |tensors| {
+        tensors.remove("text_projection.weight").unwrap();
+    });
+    let folder = copy.path().to_owned().into();
+    let error = LatentDiffusion::load(&folder, &Device::cpu(), &LoadOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("(tensor text_projection.weight)"), "{error}");
+}
+
+#[test]
 fn a_prompt_with_more_parts_than_encoders_is_refused() {
-    let error = sdxl().condition(&request("a | b | c", "", 1.0)).unwrap_err();
+    let error = sdxl().condition(&request("a | b | c", None, 1.0)).unwrap_err();
     assert!(matches!(&error, Error::InvalidInput(message) if message.contains("3 parts")), "{error}");
 }

@@ -30,7 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
         let ids = tensor("ids").to_dtype(DType::U32).unwrap().flatten_all().unwrap().to_vec1().unwrap();
         let task = TextToImage {
             prompt: Prompt::new(case["prompt"].as_str().unwrap()).unwrap(),
-            negative_prompt: case["negative_prompt"].as_str().unwrap().to_owned(),
+            negative_prompt: case["negative_prompt"].as_str().map(str::to_owned),
             steps: case["steps"].as_u64().unwrap() as u32,
             guidance_scale: case["guidance"].as_f64().unwrap(),
             scheduler: match case["scheduler"].as_str().unwrap() {
@@ -134,7 +134,7 @@ fn guidance_of_a_prompt_against_itself_changes_nothing() {
     let plain = TextToImage { guidance_scale: 1.0, ..case.task.clone() };
     let guided = TextToImage {
         guidance_scale: 5.0,
-        negative_prompt: case.task.prompt.as_str().to_owned(),
+        negative_prompt: Some(case.task.prompt.as_str().to_owned()),
         ..case.task.clone()
     };
     let latents = |conditioning: &Conditioning| {

@@ -93,7 +93,7 @@ pub(crate) fn edit_weights(file: &Path, edit: impl FnOnce(&mut HashMap<String, T
 pub(crate) fn task(prompt: &str) -> TextToImage {
     TextToImage {
         prompt: Prompt::new(prompt).unwrap(),
-        negative_prompt: String::new(),
+        negative_prompt: None,
         size: ImageSize::new(64, 64).unwrap(),
         steps: 3,
         guidance_scale: 1.0,

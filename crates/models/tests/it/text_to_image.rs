@@ -169,7 +169,7 @@ fn captions_are_refused() {
 fn what_the_text_encoder_does_not_read_is_warned_of() {
     let mut model = shapes_sd();
     let long = format!("a red circle {}the end", "and a blue star ".repeat(20));
-    let unguided = TextToImage { negative_prompt: long.clone(), ..task("a red circle") };
+    let unguided = TextToImage { negative_prompt: Some(long.clone()), ..task("a red circle") };
     assert_eq!(run(&mut model, &request(unguided.clone())).warnings, []);
     let guided = TextToImage { guidance_scale: 2.0, ..unguided };
     let told = run(&mut model, &request(guided));

@@ -31,7 +31,7 @@ pub(crate) async fn tenant(store: &Store, name: &str) -> TenantId {
 pub(crate) fn new_job(tenant: TenantId) -> NewJob {
     let task = Task::TextToImage(TextToImage {
         prompt: Prompt::new("a red circle").unwrap(),
-        negative_prompt: String::new(),
+        negative_prompt: None,
         size: ImageSize::new(64, 64).unwrap(),
         steps: 4,
         guidance_scale: 1.0,

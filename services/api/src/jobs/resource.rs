@@ -83,7 +83,7 @@ pub struct TextToImageView {
     /// What the picture should show.
     pub prompt: String,
     /// What it should not show.
-    pub negative_prompt: String,
+    pub negative_prompt: Option<String>,
     /// Width in pixels.
     pub width: u32,
     /// Height in pixels.

@@ -36,7 +36,7 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
           "height": 64,
           "images": 2,
           "loras": {},
-          "negative_prompt": "",
+          "negative_prompt": null,
           "output_format": "png",
           "output_quality": null,
           "prompt": "a red circle",

@@ -53,7 +53,7 @@ async fn a_finished_job_shows_everything() {
           "height": 64,
           "images": 1,
           "loras": {},
-          "negative_prompt": "",
+          "negative_prompt": null,
           "output_format": "png",
           "output_quality": null,
           "prompt": "a red circle",

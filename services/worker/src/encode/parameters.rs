@@ -9,9 +9,9 @@ pub(crate) fn parameters(task: &TextToImage, seed: u64, model: &str) -> String {
     for (id, strength) in task.loras.iter() {
         text.push_str(&format!(" <lora:{id}:{strength}>"));
     }
-    if !task.negative_prompt.is_empty() {
+    if let Some(negative_prompt) = task.negative_prompt.as_deref().filter(|prompt| !prompt.is_empty()) {
         text.push_str("\nNegative prompt: ");
-        text.push_str(&task.negative_prompt);
+        text.push_str(negative_prompt);
     }
     let sampler = task.scheduler.map(|kind| format!("Sampler: {}, ", sampler(kind))).unwrap_or_default();
     let (steps, guidance, size) = (task.steps, task.guidance_scale, task.size);
@@ -45,7 +45,7 @@ mod tests {
     fn task() -> TextToImage {
         TextToImage {
             prompt: Prompt::new("a red circle").unwrap(),
-            negative_prompt: String::new(),
+            negative_prompt: None,
             size: ImageSize::new(64, 32).unwrap(),
             steps: 20,
             guidance_scale: 7.5,
@@ -62,7 +62,7 @@ mod tests {
     fn parameters_name_all_that_made_the_picture() {
         let loras = [("nerijs/pixel-art-xl".to_owned(), 0.8), ("a/b".to_owned(), -1.0)].into();
         let full = TextToImage {
-            negative_prompt: "blurry".to_owned(),
+            negative_prompt: Some("blurry".to_owned()),
             scheduler: Some(SchedulerKind::Euler),
             loras: Loras::new(loras).unwrap(),
             ..task()

@@ -33,8 +33,8 @@ pub struct RunArguments {
     pub(super) image: Option<PathBuf>,
 
     /// What the picture should not show.
-    #[arg(long, default_value = "", hide_default_value = true)]
-    negative_prompt: String,
+    #[arg(long)]
+    negative_prompt: Option<String>,
 
     /// Width in pixels, a multiple of 8.
     #[arg(long, default_value_t = 512)]
