@@ -68,9 +68,14 @@ impl Service {
 
     /// Waits until it is ready, by its own operations port.
     pub async fn ready(&mut self) {
+        self.ready_within(START_BOUND).await;
+    }
+
+    /// The same, for a worker that has much to fetch and to load first.
+    pub async fn ready_within(&mut self, bound: Duration) {
         let address = self.logged("starting", "address").await;
         let url = format!("http://{address}/readyz");
-        until(&format!("{} is ready", self.name), START_BOUND, || {
+        until(&format!("{} is ready", self.name), bound, || {
             let exited = self.child.try_wait().ok().flatten();
             assert!(exited.is_none(), "{} ended: {exited:?}\n{}", self.name, self.log());
             let probe = get(url.clone());
@@ -85,6 +90,15 @@ impl Service {
         let address = address.as_str().unwrap_or_default();
         let answer = get(format!("http://{address}/metrics")).await.expect("the port answers");
         answer.text().await.expect("metrics are text")
+    }
+
+    /// The most memory it has held at once, as the kernel counts (`VmHWM`).
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the service runs, on Linux");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
+        let kib = line.trim().trim_end_matches("kB").trim_end();
+        kib.parse::<u64>().expect("a number of KiB") * 1024
     }
 
     /// SIGKILL, and waits for the end.

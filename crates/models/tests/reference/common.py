@@ -15,6 +15,21 @@ def randomise(model):
     return model.eval()
 
 
+def bytes_to_unicode():
+    """GPT-2's printable stand-ins for bytes, in CLIP's order."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [b for b in range(256) if b not in plain]
+    return [chr(b) for b in plain] + [chr(256 + n) for n in range(len(others))]
+
+
+def clip_words(merges):
+    """CLIP's whole vocabulary in the order of ids, which follows from its merges (lines of two tokens)."""
+    letters = bytes_to_unicode()
+    words = letters + [c + "</w>" for c in letters] + [m.replace(" ", "") for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
+    assert len(words) == len(set(words)) == 49408
+    return words
+
+
 def clip_tokenizer(models):
     """The one of the bundled model; its ids are those of CLIP_VOCAB."""
     return CLIPTokenizer.from_pretrained(f"{models}/shapes-sd/tokenizer")

@@ -5,6 +5,7 @@ bert-base-uncased. Writes OUT/clip: merges.txt (from which the vocabulary follow
 configuration, tokenizer.json without its vocabulary, and ids.json; and OUT/bert: vocab.txt, tokenizer.json without its vocabulary, ids.json."""
 import gzip, json, os, shutil, sys, tempfile
 from transformers import BertTokenizer, CLIPTokenizer
+from common import clip_words
 
 OPEN_CLIP, BERT, OUT = sys.argv[1:]
 PROMPTS = [
@@ -64,21 +65,12 @@ def skeleton(tokenizer, path):
     write(path, value, indent=1)
 
 
-def bytes_to_unicode():
-    """GPT-2's printable stand-ins for bytes, in CLIP's order."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [b for b in range(256) if b not in plain]
-    return [chr(b) for b in plain] + [chr(256 + n) for n in range(len(others))]
-
-
 def clip():
     out = f"{OUT}/clip"
     os.makedirs(out, exist_ok=True)
     merges = gzip.open(OPEN_CLIP).read().decode().split("\n")[1 : 49152 - 256 - 2 + 1]
     open(f"{out}/merges.txt", "w").write("#version: 0.2\n" + "\n".join(merges) + "\n")
-    letters = bytes_to_unicode()
-    words = letters + [c + "</w>" for c in letters] + [m.replace(" ", "") for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
-    assert len(words) == len(set(words)) == 49408
+    words = clip_words(merges)
     recorded = {"prompts": PROMPTS}
     for layout, files in LAYOUTS.items():
         with tempfile.TemporaryDirectory() as folder:
