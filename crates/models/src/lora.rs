@@ -95,7 +95,7 @@ impl Loras {
     /// The weight of a layer, as it is in use.
     pub(crate) fn weight(&self, component: Component, layer: &str) -> Option<Tensor> {
         match self.targets.parts(&Place::new(component, layer))? {
-            [index] => Some(self.targets.parameter(*index).tensor()),
+            [part] => Some(self.targets.parameter(part.index).tensor()),
             _ => None,
         }
     }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{Device, Tensor};
 
-use super::keys::{Place, Role, parse};
+use super::keys::{Component, Place, Role, parse};
 use super::metadata::Adapters;
+use super::original::Part;
 use super::set::Member;
 use super::targets::{Targets, without_point};
 use crate::error::Error;
@@ -28,7 +29,7 @@ pub(super) struct Change {
     /// The strength and alpha / rank.
     pub(super) scale: f64,
     /// The weights that share the outputs, and the first row of each.
-    pub(super) parts: Vec<(usize, usize)>,
+    pub(super) parts: Vec<(Part, usize)>,
 }
 
 /// What a file holds for one layer, by its keys.
@@ -121,7 +122,13 @@ fn pairs<'a>(
             continue;
         };
         if targets.parts(&place).is_none() {
-            misfits.insert((key.as_str(), "is for a layer that the model does not have".to_owned()));
+            let reason = match place.component {
+                Component::TextEncoder(number) if !targets.has(place.component) => {
+                    format!("is for text encoder {number}, which LoRAs cannot change in this model")
+                }
+                _ => "is for a layer that the model does not have".to_owned(),
+            };
+            misfits.insert((key.as_str(), reason));
             continue;
         }
         let pair = pairs.entry(place).or_default();
@@ -152,9 +159,9 @@ impl<'a> Pair<'a> {
         }
         let (a, b) = (without_point(&shapes[down]), without_point(&shapes[up]));
         let (mut parts, mut outputs, mut inputs) = (Vec::new(), 0, Vec::new());
-        for index in targets.parts(place).unwrap_or_default() {
-            let weight = targets.shape(*index);
-            parts.push((*index, outputs));
+        for part in targets.parts(place).unwrap_or_default() {
+            let weight = targets.shape(part.index);
+            parts.push((*part, outputs));
             outputs += weight[0];
             inputs = weight[1..].to_vec();
         }

@@ -46,7 +46,7 @@ pub(super) enum Role {
 const DENOISER: Component = Component::Denoiser;
 
 /// Beginnings of the names, and what they are of. Without any a layer is the denoiser's.
-const PREFIXES: [(&str, Component); 14] = [
+const PREFIXES: [(&str, Component); 15] = [
     // kohya.
     ("lora_unet_", DENOISER),
     ("lora_transformer_", DENOISER),
@@ -63,11 +63,12 @@ const PREFIXES: [(&str, Component); 14] = [
     // PEFT without diffusers, and ComfyUI.
     ("base_model.model.", DENOISER),
     ("diffusion_model.", DENOISER),
+    ("text_encoders.clip_l.transformer.", Component::TextEncoder(1)),
     ("", DENOISER),
 ];
 
 /// Ends of the names, and what they are.
-const SUFFIXES: [(&str, Role); 13] = [
+const SUFFIXES: [(&str, Role); 15] = [
     (".lora_A.weight", Role::Down),
     (".lora_B.weight", Role::Up),
     (".lora_A.default.weight", Role::Down),
@@ -81,6 +82,9 @@ const SUFFIXES: [(&str, Role); 13] = [
     // The attention processors of early diffusers: `….processor.to_q_lora.down.weight`.
     ("_lora.down.weight", Role::Down),
     ("_lora.up.weight", Role::Up),
+    // Those of XLabs, in blocks with two: `….processor.qkv_lora1.down.weight`.
+    (".down.weight", Role::Down),
+    (".up.weight", Role::Up),
     (".alpha", Role::Alpha),
 ];
 
@@ -168,8 +172,15 @@ mod tests {
             (format!("unet.{processor}_lora.up.weight"), Role::Up),
             (format!("lora_unet_{layer}.lora_down.weight"), Role::Down),
             (format!("lora_unet_{layer}.alpha"), Role::Alpha),
+            (format!("diffusion_model.{dotted}.lora_down.weight"), Role::Down),
         ] {
             is(&key, Component::Denoiser, layer, role);
+        }
+        for (key, layer, role) in [
+            ("double_blocks.3.processor.qkv_lora2.down.weight", "double_blocks_3_qkv_lora2", Role::Down),
+            ("single_blocks.3.processor.proj_lora.up.weight", "single_blocks_3_proj", Role::Up),
+        ] {
+            is(key, Component::Denoiser, layer, role);
         }
         let out = "mid_block_attentions_0_transformer_blocks_0_attn2_to_out_0";
         let processor = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.processor";
@@ -187,6 +198,7 @@ mod tests {
             (format!("text_encoder.text_model.{dotted}.q_proj.lora_A.weight"), 1),
             (format!("text_encoder_2.{dotted}.q_proj.lora_linear_layer.down.weight"), 2),
             (format!("text_encoder.text_model.{dotted}.to_q_lora.down.weight"), 1),
+            (format!("text_encoders.clip_l.transformer.text_model.{dotted}.q_proj.lora_down.weight"), 1),
             (format!("lora_te_text_model_{layer}.lora_down.weight"), 1),
             (format!("lora_te1_text_model_{layer}.lora_down.weight"), 1),
             (format!("lora_te2_text_model_{layer}.lora_down.weight"), 2),

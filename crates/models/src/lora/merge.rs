@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 
 use super::bytes;
 use super::fit::{Change, Fitted};
+use super::original::{Order, Part};
 use super::targets::Targets;
 use crate::error::Error;
 use crate::pixels;
@@ -30,6 +31,7 @@ struct Step<'a> {
     change: &'a Change,
     /// The first row of `B` that is for the weight.
     row: usize,
+    order: Order,
 }
 
 impl<'a> Plan<'a> {
@@ -37,8 +39,8 @@ impl<'a> Plan<'a> {
         let mut steps = BTreeMap::<usize, Vec<_>>::new();
         for lora in loras {
             for change in &lora.changes {
-                for (index, row) in &change.parts {
-                    steps.entry(*index).or_default().push(Step { lora, change, row: *row });
+                for &(Part { index, order }, row) in &change.parts {
+                    steps.entry(index).or_default().push(Step { lora, change, row, order });
                 }
             }
         }
@@ -65,9 +67,14 @@ impl<'a> Plan<'a> {
 /// `base` and the changes: summed up in f32 and rounded once to the dtype of `base`.
 fn merge(base: &Tensor, steps: &[Step<'_>]) -> Result<Tensor, Error> {
     let mut weight = base.to_dtype(DType::F32)?;
-    for Step { lora, change, row } in steps {
+    for Step { lora, change, row, order } in steps {
         let down = lora.down(change, base.device())?;
-        let up = lora.up(change, base.device())?.narrow(0, *row, base.dim(0)?)?;
+        let rows = base.dim(0)?;
+        let up = lora.up(change, base.device())?.narrow(0, *row, rows)?;
+        let up = match order {
+            Order::Same => up,
+            Order::HalvesSwapped => up.roll(rows as i32 / 2, 0)?,
+        };
         let product = up.contiguous()?.matmul(&down)?.reshape(base.shape())?;
         weight = (weight + product.affine(change.scale, 0.0)?)?;
     }

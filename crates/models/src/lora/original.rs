@@ -1,9 +1,9 @@
 //! The names that the layers of denoisers have in the original implementations, and in LoRAs trained on those.
 //!
 //! As diffusers' conversions of checkpoints and LoRAs have them (`convert_diffusers_to_original_*`,
-//! `lora_conversion_utils.py`).
+//! `single_file_utils.py`, `lora_conversion_utils.py`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the blocks of a denoiser are counted.
 #[derive(Debug, Default)]
@@ -12,10 +12,28 @@ pub(super) struct Original {
     down: Vec<usize>,
     /// Residual blocks of each up block, and whether it has attention.
     up: Vec<(usize, bool)>,
+    /// Blocks of a transformer that change the text: in Stable Diffusion 3 all but the last.
+    text: BTreeSet<String>,
+}
+
+/// A weight, as a part of a layer of the original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    /// Which of all weights it is.
+    pub(super) index: usize,
+    pub(super) order: Order,
+}
+
+/// How the rows of a weight are ordered in the original.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    Same,
+    /// Shift before scale, where diffusers has scale before shift.
+    HalvesSwapped,
 }
 
 /// A layer of the original: its name, and which part of its rows a layer of diffusers is.
-type Part = (String, usize);
+type Named = (String, usize);
 
 impl Original {
     /// `names`: of all layers, as diffusers has them.
@@ -36,20 +54,26 @@ impl Original {
                         *has_attention |= kind == "attentions";
                     }
                 }
+                ["transformer_blocks", block, "attn", "to_add_out"] => {
+                    blocks.text.insert(block.to_owned());
+                }
                 _ => {}
             }
         }
         blocks
     }
 
-    /// The layers of the originals, each with the indices in `names` of the layers that make it up.
-    pub(super) fn layers(&self, names: &[&str]) -> BTreeMap<String, Vec<usize>> {
-        let mut layers = BTreeMap::<String, BTreeMap<usize, usize>>::new();
+    /// The layers of the originals, each with the parts that make it up, by indices in `names`.
+    pub(super) fn layers(&self, names: &[&str]) -> BTreeMap<String, Vec<Part>> {
+        let mut layers = BTreeMap::<String, BTreeMap<usize, Part>>::new();
         for (index, name) in names.iter().enumerate() {
             let parts = name.split('.').collect::<Vec<_>>();
             let unet = self.unet(&parts).map(|name| (name, 0));
-            for (name, part) in unet.into_iter().chain(flux(&parts)).chain(stable_diffusion_3(&parts)) {
-                layers.entry(name).or_default().insert(part, index);
+            let same = [unet, flux(&parts), xlabs(&parts), stable_diffusion_3(&parts), last_linear(&parts)];
+            let same = same.into_iter().flatten().map(|named| (named, Order::Same));
+            let modulation = self.text_modulation(&parts).or_else(|| last_modulation(&parts));
+            for ((name, number), order) in same.chain(modulation) {
+                layers.entry(name).or_default().insert(number, Part { index, order });
             }
         }
         layers.into_iter().map(|(name, parts)| (name, parts.into_values().collect())).collect()
@@ -91,6 +115,13 @@ impl Original {
         })
     }
 
+    /// The modulation of the text in Stability AI's implementation. The last block shifts and scales it only.
+    fn text_modulation(&self, parts: &[&str]) -> Option<(Named, Order)> {
+        let ["transformer_blocks", block, "norm1_context", "linear"] = parts else { return None };
+        let order = if self.text.contains(*block) { Order::Same } else { Order::HalvesSwapped };
+        Some(((format!("joint_blocks_{block}_context_block_adaLN_modulation_1"), 0), order))
+    }
+
     /// The first layer of a down block: the first of all comes after `conv_in`, and each halving counts.
     fn first_input(&self, block: usize) -> usize {
         1 + self.down.iter().take(block).map(|layers| layers + 1).sum::<usize>()
@@ -122,9 +153,8 @@ fn inner(kind: &str, rest: &[&str]) -> Option<(usize, String)> {
     }
 }
 
-/// The layer of FLUX in Black Forest Labs' implementation, which fuses projections. Its last modulation, whose
-/// halves diffusers swaps, has no name here.
-fn flux(parts: &[&str]) -> Option<Part> {
+/// The layer of FLUX in Black Forest Labs' implementation, which fuses projections.
+fn flux(parts: &[&str]) -> Option<Named> {
     let (name, part) = match parts {
         ["transformer_blocks", block, rest @ ..] => {
             let (name, part) = match rest {
@@ -166,15 +196,48 @@ fn flux(parts: &[&str]) -> Option<Part> {
             let layer = if *linear == "linear_1" { "in_layer" } else { "out_layer" };
             (format!("{embedder}_{layer}"), 0)
         }
-        ["proj_out"] => ("final_layer_linear".to_owned(), 0),
         _ => return None,
     };
     Some((name, part))
 }
 
+/// The layer of FLUX in the attention processors of XLabs' trainer, without the `processor` and `lora` that
+/// [`super::keys`] takes for parts of the spelling.
+fn xlabs(parts: &[&str]) -> Option<Named> {
+    let (block, kind, rest) = match parts {
+        ["transformer_blocks", block, rest @ ..] => (block, "double", rest),
+        ["single_transformer_blocks", block, rest @ ..] => (block, "single", rest),
+        _ => return None,
+    };
+    let (name, part) = match (kind, rest) {
+        ("double", ["attn", "to_out", "0"]) => ("proj_lora1", 0),
+        ("double", ["attn", "to_add_out"]) => ("proj_lora2", 0),
+        ("double", ["attn", projection]) => match query_key_value(projection)? {
+            (Stream::Image, part) => ("qkv_lora1", part),
+            (Stream::Text, part) => ("qkv_lora2", part),
+        },
+        ("single", ["attn", projection]) => ("qkv", query_key_value(projection)?.1),
+        ("single", ["proj_out"]) => ("proj", 0),
+        _ => return None,
+    };
+    Some((format!("{kind}_blocks_{block}_{name}"), part))
+}
+
 /// The layer of Stable Diffusion 3 in Stability AI's implementation, which fuses projections.
-fn stable_diffusion_3(parts: &[&str]) -> Option<Part> {
-    let ["transformer_blocks", block, rest @ ..] = parts else { return None };
+fn stable_diffusion_3(parts: &[&str]) -> Option<Named> {
+    let (block, rest) = match parts {
+        ["transformer_blocks", block, rest @ ..] => (block, rest),
+        ["pos_embed", "proj"] => return Some(("x_embedder_proj".to_owned(), 0)),
+        ["time_text_embed", embedder, linear] => {
+            let embedder = match *embedder {
+                "timestep_embedder" => "t_embedder",
+                "text_embedder" => "y_embedder",
+                _ => return None,
+            };
+            return Some((format!("{embedder}_mlp_{}", if *linear == "linear_1" { 0 } else { 2 }), 0));
+        }
+        _ => return None,
+    };
     let (name, part) = match rest {
         ["attn", "to_out", "0"] => ("x_block_attn_proj", 0),
         ["attn2", "to_out", "0"] => ("x_block_attn2_proj", 0),
@@ -192,6 +255,17 @@ fn stable_diffusion_3(parts: &[&str]) -> Option<Part> {
         _ => return None,
     };
     Some((format!("joint_blocks_{block}_{name}"), part))
+}
+
+/// The projection to patches, in the originals of both transformers.
+fn last_linear(parts: &[&str]) -> Option<Named> {
+    (parts == ["proj_out"]).then(|| ("final_layer_linear".to_owned(), 0))
+}
+
+/// The modulation before it.
+fn last_modulation(parts: &[&str]) -> Option<(Named, Order)> {
+    let named = ("final_layer_adaLN_modulation_1".to_owned(), 0);
+    (parts == ["norm_out", "linear"]).then_some((named, Order::HalvesSwapped))
 }
 
 /// What a joint attention attends from.
@@ -258,7 +332,7 @@ mod tests {
             ),
         ] {
             let index = names.iter().position(|name| *name == diffusers).unwrap();
-            assert_eq!(layers.get(original), Some(&vec![index]), "{original}");
+            assert_eq!(layers.get(original), Some(&vec![Part { index, order: Order::Same }]), "{original}");
         }
         assert_eq!(layers.len(), names.len());
     }
@@ -275,8 +349,29 @@ mod tests {
             "transformer_blocks.0.attn.add_v_proj",
         ];
         let layers = Original::default().layers(&names);
-        assert_eq!(layers["single_blocks_7_linear1"], [1, 0, 2, 3]);
-        assert_eq!(layers["double_blocks_0_txt_attn_qkv"], [5, 4, 6]);
-        assert_eq!(layers["joint_blocks_0_context_block_attn_qkv"], [5, 4, 6]);
+        let indices = |name: &str| layers[name].iter().map(|part| part.index).collect::<Vec<_>>();
+        assert_eq!(indices("single_blocks_7_linear1"), [1, 0, 2, 3]);
+        assert_eq!(indices("single_blocks_7_qkv"), [1, 0, 2]);
+        assert_eq!(indices("double_blocks_0_txt_attn_qkv"), [5, 4, 6]);
+        assert_eq!(indices("double_blocks_0_qkv_lora2"), [5, 4, 6]);
+        assert_eq!(indices("joint_blocks_0_context_block_attn_qkv"), [5, 4, 6]);
+    }
+
+    #[test]
+    fn last_modulations_have_their_halves_swapped() {
+        let names = [
+            "transformer_blocks.0.attn.to_add_out",
+            "transformer_blocks.0.norm1_context.linear",
+            "transformer_blocks.1.norm1_context.linear",
+            "norm_out.linear",
+        ];
+        let layers = Original::of(&names).layers(&names);
+        for (name, index, order) in [
+            ("joint_blocks_0_context_block_adaLN_modulation_1", 1, Order::Same),
+            ("joint_blocks_1_context_block_adaLN_modulation_1", 2, Order::HalvesSwapped),
+            ("final_layer_adaLN_modulation_1", 3, Order::HalvesSwapped),
+        ] {
+            assert_eq!(layers[name], [Part { index, order }], "{name}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::keys::{Component, Place};
-use super::original::Original;
+use super::original::{Order, Original, Part};
 use crate::parameters::{Parameter, Parameters};
 
 /// What a weight is called in a checkpoint, after the name of its layer.
@@ -12,7 +12,7 @@ const WEIGHT: &str = ".weight";
 pub(super) struct Targets {
     parameters: Vec<Parameter>,
     /// Which weights a name stands for: one, or several whose rows follow one another.
-    parts: HashMap<Place, Vec<usize>>,
+    parts: HashMap<Place, Vec<Part>>,
 }
 
 impl Targets {
@@ -26,21 +26,27 @@ impl Targets {
             let first = parameters.len();
             if component == Component::Denoiser {
                 let names = layers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
-                for (name, indices) in Original::of(&names).layers(&names) {
-                    let indices = indices.into_iter().map(|index| first + index).collect();
-                    parts.insert(Place::new(component, &name), indices);
+                for (name, all) in Original::of(&names).layers(&names) {
+                    let all = all.into_iter().map(|part| Part { index: first + part.index, ..part });
+                    parts.insert(Place::new(component, &name), all.collect());
                 }
             }
             for (index, (name, parameter)) in layers.into_iter().enumerate() {
-                parts.insert(Place::new(component, &name), vec![first + index]);
+                let part = Part { index: first + index, order: Order::Same };
+                parts.insert(Place::new(component, &name), vec![part]);
                 parameters.push(parameter);
             }
         }
         Self { parameters, parts }
     }
 
+    /// Whether LoRAs may change anything of the component.
+    pub(super) fn has(&self, component: Component) -> bool {
+        self.parts.keys().any(|place| place.component == component)
+    }
+
     /// The weights of a layer, by numbers for [`Self::parameter`].
-    pub(super) fn parts(&self, place: &Place) -> Option<&[usize]> {
+    pub(super) fn parts(&self, place: &Place) -> Option<&[Part]> {
         self.parts.get(place).map(Vec::as_slice)
     }
 
