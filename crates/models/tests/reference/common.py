@@ -1,4 +1,5 @@
-"""What the scripts that make reference repositories share: random weights that fit f16, and the tokenizers of tiny text encoders."""
+"""What the scripts that make reference repositories and LoRAs for them share: random weights that fit f16, the tokenizers of tiny text encoders, and what
+is recorded of changed weights."""
 import json
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -55,3 +56,34 @@ def save(pipe, out, tokenizers):
     index = json.load(open(f"{out}/model_index.json"))
     index.update({name: ["transformers", kind] for name, kind in tokenizers.items()})
     json.dump(index, open(f"{out}/model_index.json", "w"), indent=2)
+
+
+def factors(shapes, generator):
+    """Random factors of a LoRA with the keys and shapes of `shapes`: away from the zeros that training begins with, and representable in f16."""
+    return {k: (torch.randn(v.shape, generator=generator) * 0.15).half().contiguous() for k, v in shapes.items()}
+
+
+def kohya_layer(weight, rank, alpha, generator):
+    """What kohya's trainer stores for a layer."""
+    outputs, inputs, *kernel = weight.shape
+    shapes = {"lora_down.weight": (rank, inputs, *kernel), "lora_up.weight": (outputs, rank, *[1 for _ in kernel])}
+    return factors({k: torch.empty(s) for k, s in shapes.items()}, generator) | dict(alpha=torch.tensor(alpha).half())
+
+
+def adapter_metadata(config):
+    return config.to_dict() | dict(target_modules=sorted(config.target_modules))
+
+
+# Of a changed weight every so many values are recorded: of all columns, since their number is no multiple of it, and of nearly all rows.
+EVERY = 31
+
+
+def changed_weights(pipe, case, layers):
+    """A part of the weights of some layers, by component, after `fuse_lora`."""
+    out = {}
+    for component, names in layers.items():
+        state = getattr(pipe, component).state_dict()
+        for layer in names:
+            weight = next(v for k, v in state.items() if k in (f"{layer}.weight", f"text_model.{layer}.weight"))
+            out[f"{case}.{component}.{layer}"] = weight.flatten()[::EVERY].clone()
+    return out

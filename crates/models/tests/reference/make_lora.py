@@ -3,13 +3,14 @@
 usage: make_lora.py MODELS REFERENCE, where MODELS is the repository's models/ (for its tokenizer) and REFERENCE holds sd15 and sdxl. Writes
 REFERENCE/lora: peft.safetensors (diffusers' layout, alphas in the metadata), kohya.safetensors (kohya's, alphas as tensors),
 kohya-ldm.safetensors (the same with the names of latent diffusion), kohya-xl.safetensors (for sdxl) and reference.safetensors (per case
-latents, picture and some weights)."""
+latents, picture and parts of some weights)."""
 import os, sys
 import torch
 from diffusers import EulerDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
+from common import adapter_metadata, changed_weights, factors, kohya_layer
 
 MODELS, REFERENCE = sys.argv[1], sys.argv[2]
 OUT = f"{REFERENCE}/lora"
@@ -39,24 +40,15 @@ def pipeline_xl():
     return pipe
 
 
-def randomise(state, generator, scale):
-    """Every factor away from the zeros that training begins with, and representable in f16."""
-    return {k: (torch.randn(v.shape, generator=generator) * scale).half().contiguous() for k, v in state.items()}
-
-
-def metadata(config):
-    return config.to_dict() | dict(target_modules=sorted(config.target_modules))
-
-
 def make_peft():
     pipe, generator = pipeline(), torch.Generator().manual_seed(1)
     unet = LoraConfig(r=4, lora_alpha=8, target_modules=["to_q", "to_k", "to_out.0", "ff.net.0.proj", "proj_in", "conv1", "conv_shortcut", "time_emb_proj"],
         rank_pattern={"attn2.to_k": 2, "conv1": 3}, alpha_pattern={"attn2.to_k": 1, "down_blocks.1.resnets.0.conv1": 5})
     text = LoraConfig(r=2, lora_alpha=3, target_modules=["q_proj", "out_proj", "fc2"])
     pipe.unet.add_adapter(unet), pipe.text_encoder.add_adapter(text)
-    layers = {name: randomise(get_peft_model_state_dict(part), generator, 0.15) for name, part in (("unet", pipe.unet), ("text_encoder", pipe.text_encoder))}
+    layers = {name: factors(get_peft_model_state_dict(part), generator) for name, part in (("unet", pipe.unet), ("text_encoder", pipe.text_encoder))}
     StableDiffusionPipeline.save_lora_weights(OUT, layers["unet"], layers["text_encoder"], weight_name="peft.safetensors",
-        unet_lora_adapter_metadata=metadata(unet), text_encoder_lora_adapter_metadata=metadata(text))
+        unet_lora_adapter_metadata=adapter_metadata(unet), text_encoder_lora_adapter_metadata=adapter_metadata(text))
 
 
 # Layers of the kohya files: as diffusers names them, as latent diffusion does, rank, alpha. The reference loses the alphas of attentions
@@ -76,12 +68,6 @@ KOHYA = [
     ("up_blocks_3_attentions_2_transformer_blocks_0_ff_net_2", "output_blocks_11_1_transformer_blocks_0_ff_net_2", 4, 8.0),
 ]
 KOHYA_TEXT = [("text_model_encoder_layers_0_self_attn_v_proj", 2), ("text_model_encoder_layers_0_self_attn_out_proj", 2), ("text_model_encoder_layers_2_mlp_fc1", 4)]
-
-
-def kohya_layer(weight, rank, alpha, generator):
-    outputs, inputs, *kernel = weight.shape
-    shapes = {"lora_down.weight": (rank, inputs, *kernel), "lora_up.weight": (outputs, rank, *[1 for _ in kernel])}
-    return randomise({k: torch.empty(s) for k, s in shapes.items()}, generator, 0.15) | dict(alpha=torch.tensor(alpha).half())
 
 
 def make_kohya():
@@ -135,8 +121,13 @@ def make_kohya_xl():
     save_file(tensors, f"{OUT}/kohya-xl.safetensors")
 
 
+def cropped(noise):
+    return noise[:, :, :8, :6]
+
+
 def draw(pipe, noise):
-    latents = pipe("a large red circle", negative_prompt="a blue star", width=72, height=96, num_inference_steps=5, guidance_scale=3.0, latents=noise.clone(), output_type="latent").images
+    height, width = noise.shape[2] * 8, noise.shape[3] * 8
+    latents = pipe("a large red circle", negative_prompt="a blue star", width=width, height=height, num_inference_steps=5, guidance_scale=3.0, latents=noise.clone(), output_type="latent").images
     with torch.no_grad():
         return latents, pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
 
@@ -146,19 +137,8 @@ RECORDED = {"unet": ["down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q
     "text_encoder": ["encoder.layers.0.self_attn.q_proj", "encoder.layers.0.self_attn.v_proj", "encoder.layers.2.mlp.fc1", "encoder.layers.2.mlp.fc2"]}
 
 
-def fused(pipe, case, recorded):
-    """The changed weights of some layers."""
-    out = {}
-    for component, layers in recorded.items():
-        state = getattr(pipe, component).state_dict()
-        for layer in layers:
-            weight = next(v for k, v in state.items() if k in (f"{layer}.weight", f"text_model.{layer}.weight"))
-            out[f"{case}.{component}.{layer}"] = weight.flatten(1)
-    return out
-
-
 def record_xl():
-    noise = load_file(f"{REFERENCE}/sdxl/reference.safetensors")["noise"]
+    noise = cropped(load_file(f"{REFERENCE}/sdxl/reference.safetensors")["noise"])
     pictures = []
     for strength in (0, 0.9):
         pipe = pipeline_xl()
@@ -170,15 +150,15 @@ def record_xl():
     pipe.fuse_lora(adapter_names=["kohya"])
     pipe.unload_lora_weights()
     components = {component: [layer for name, layer, *_ in KOHYA_XL if name == component] for component in ("unet", "text_encoder", "text_encoder_2")}
-    return {"xl.latents": pictures[1][0], "xl.image": pictures[1][1]} | fused(pipe, "xl", components)
+    return {"xl.latents": pictures[1][0], "xl.image": pictures[1][1]} | changed_weights(pipe, "xl", components)
 
 
 def record():
     base = load_file(f"{REFERENCE}/sd15/reference.safetensors")
-    noise = base["noise"]
-    latents, _ = draw(pipeline(), noise)
+    latents, _ = draw(pipeline(), base["noise"])
     assert (latents - base["latents"]).abs().max() < 1e-4
-    out = {}
+    noise, out = cropped(base["noise"]), {}
+    plain = draw(pipeline(), noise)
     for case, strengths in CASES.items():
         pipe = pipeline()
         for file in strengths:
@@ -189,10 +169,10 @@ def record():
         pipe.set_adapters(list(strengths), list(strengths.values()))
         latents, image = draw(pipe, noise)
         out |= {f"{case}.latents": latents, f"{case}.image": image}
-        print(case, "changes the latents by", (latents - base["latents"]).abs().max().item(), "and the picture by", (image - base["image"]).abs().mean().item())
+        print(case, "changes the latents by", (latents - plain[0]).abs().max().item(), "and the picture by", (image - plain[1]).abs().mean().item())
         pipe.fuse_lora(adapter_names=list(strengths))
         pipe.unload_lora_weights()
-        out |= fused(pipe, case, RECORDED)
+        out |= changed_weights(pipe, case, RECORDED)
     out |= record_xl()
     save_file({k: v.contiguous() for k, v in out.items()}, f"{OUT}/reference.safetensors")
 
