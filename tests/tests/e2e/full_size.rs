@@ -11,7 +11,6 @@ use crate::verify::{artifacts_match, request};
 /// `DARKROOM_FULL_SIZE_REPOSITORY` is a folder that `make_full_size.py` of `crates/models/tests/reference` wrote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 2 GB of random weights from DARKROOM_FULL_SIZE_REPOSITORY, 7 GB of memory and ten minutes"]
-#[expect(clippy::print_stdout, reason = "the measurements are what it is run for")]
 async fn stable_diffusion_1_5_of_full_size_comes_from_the_hub_and_draws() {
     let folder = std::env::var_os("DARKROOM_FULL_SIZE_REPOSITORY").map(PathBuf::from).unwrap();
     let hub = HubStandIn::start().await;
