@@ -185,6 +185,19 @@ fn tasks_stored_before_loras_and_formats_were_are_read() {
     assert_eq!(serde_json::from_value::<Task>(stored).unwrap(), submitted);
 }
 
+#[test]
+fn prompts_of_more_than_10_000_characters_are_refused() {
+    let document = |length: usize| {
+        // Characters, not bytes.
+        let text = "ж".repeat(length);
+        json!({"pipeline": "text-to-image", "input": {"prompt": text, "negative_prompt": text}})
+    };
+    parse_submission(&catalog(), &document(10_000), None, 7).unwrap();
+    let refused = errors(document(10_001));
+    let refused_as = |field| format!("/input/{field} [text] must have at most 10000 characters");
+    assert_eq!(refused, [refused_as("prompt"), refused_as("negative_prompt")]);
+}
+
 proptest! {
     #[test]
     fn tasks_survive_storage(
