@@ -1,11 +1,13 @@
 """What the scripts that make reference repositories and LoRAs for them share: random weights that fit f16, the tokenizers of tiny text encoders, and what
 is recorded of changed weights."""
 import json
+import diffusers
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-from transformers import CLIPTokenizer, T5Tokenizer
+from transformers import CLIPTokenizer, PreTrainedTokenizerFast, T5Tokenizer
 
 torch.set_num_threads(1)
+SPECIAL = dict(bos_token="<|startoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>")
 CLIP_VOCAB = dict(vocab_size=713, bos_token_id=711, eos_token_id=712, pad_token_id=712)
 
 
@@ -34,6 +36,21 @@ def clip_words(merges):
 def clip_tokenizer(models):
     """The one of the bundled model; its ids are those of CLIP_VOCAB."""
     return CLIPTokenizer.from_pretrained(f"{models}/shapes-sd/tokenizer")
+
+
+def unet_pipeline(models, folder):
+    """The pipeline of a tiny model with a U-Net in f32, with the scheduler that its configuration names. `models` is as for clip_tokenizer."""
+    def tokenizer(pad):
+        return PreTrainedTokenizerFast(tokenizer_file=f"{models}/shapes-sd/tokenizer/tokenizer.json", model_max_length=77, pad_token=pad, **SPECIAL)
+
+    named = lambda file: json.load(open(f"{folder}/{file}"))["_class_name"]
+    parts = dict(scheduler=getattr(diffusers, named("scheduler/scheduler_config.json")).from_pretrained(f"{folder}/scheduler"), dtype=torch.float32)
+    if named("model_index.json") == "StableDiffusionXLPipeline":
+        pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(folder, tokenizer=tokenizer("<|endoftext|>"), tokenizer_2=tokenizer("!"), add_watermarker=False, **parts)
+    else:
+        pipe = diffusers.StableDiffusionPipeline.from_pretrained(folder, tokenizer=tokenizer("<|endoftext|>"), safety_checker=None, **parts)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def t5_tokenizer():

@@ -6,38 +6,21 @@ kohya-ldm.safetensors (the same with the names of latent diffusion), kohya-xl.sa
 latents, picture and parts of some weights)."""
 import os, sys
 import torch
-from diffusers import EulerDiscreteScheduler, PNDMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import StableDiffusionPipeline
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerFast
-from common import adapter_metadata, changed_weights, factors, kohya_layer
+from common import adapter_metadata, changed_weights, factors, kohya_layer, unet_pipeline
 
 MODELS, REFERENCE = sys.argv[1], sys.argv[2]
 OUT = f"{REFERENCE}/lora"
-SPECIAL = dict(bos_token="<|startoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>", pad_token="<|endoftext|>")
 # What is done with which file at which strength.
 CASES = dict(peft=dict(peft=0.8), kohya=dict(kohya=1.3), both=dict(peft=0.7, kohya=-0.6))
 torch.set_num_threads(1)
 os.makedirs(OUT, exist_ok=True)
 
 
-def tokenizer(pad):
-    return PreTrainedTokenizerFast(tokenizer_file=f"{MODELS}/shapes-sd/tokenizer/tokenizer.json", model_max_length=77, **SPECIAL | dict(pad_token=pad))
-
-
-def pipeline():
-    scheduler = PNDMScheduler.from_pretrained(f"{REFERENCE}/sd15/scheduler")
-    pipe = StableDiffusionPipeline.from_pretrained(f"{REFERENCE}/sd15", tokenizer=tokenizer("<|endoftext|>"), scheduler=scheduler, safety_checker=None, dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def pipeline_xl():
-    scheduler = EulerDiscreteScheduler.from_pretrained(f"{REFERENCE}/sdxl/scheduler")
-    tokenizers = dict(tokenizer=tokenizer("<|endoftext|>"), tokenizer_2=tokenizer("!"))
-    pipe = StableDiffusionXLPipeline.from_pretrained(f"{REFERENCE}/sdxl", **tokenizers, scheduler=scheduler, add_watermarker=False, dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+def pipeline(family="sd15"):
+    return unet_pipeline(MODELS, f"{REFERENCE}/{family}")
 
 
 def make_peft():
@@ -112,7 +95,7 @@ KOHYA_XL = [
 
 
 def make_kohya_xl():
-    pipe, generator = pipeline_xl(), torch.Generator().manual_seed(3)
+    pipe, generator = pipeline("sdxl"), torch.Generator().manual_seed(3)
     tensors = {}
     for component, layer, key, rank, alpha in KOHYA_XL:
         state = getattr(pipe, component).state_dict()
@@ -141,7 +124,7 @@ def record_xl():
     noise = cropped(load_file(f"{REFERENCE}/sdxl/reference.safetensors")["noise"])
     pictures = []
     for strength in (0, 0.9):
-        pipe = pipeline_xl()
+        pipe = pipeline("sdxl")
         if strength:
             pipe.load_lora_weights(OUT, weight_name="kohya-xl.safetensors", adapter_name="kohya")
             pipe.set_adapters(["kohya"], [strength])

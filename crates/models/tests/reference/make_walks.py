@@ -5,13 +5,12 @@ stochastic scheduler), and pictures named FAMILY.SCHEDULER.STEPS, with the few-s
 import sys
 import torch
 from diffusers import (DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, LCMScheduler,
-    PNDMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UniPCMultistepScheduler)
+    PNDMScheduler, StableDiffusionXLPipeline, UniPCMultistepScheduler)
 from diffusers.schedulers import scheduling_euler_ancestral_discrete, scheduling_lcm
 from safetensors.torch import save_file
-from transformers import PreTrainedTokenizerFast
+from common import unet_pipeline
 
 MODELS, REFERENCE = sys.argv[1], sys.argv[2]
-SPECIAL = dict(bos_token="<|startoftext|>", eos_token="<|endoftext|>", unk_token="<|endoftext|>")
 PROMPTS = dict(prompt="a large red circle", negative_prompt="a blue star")
 NAMED = dict(ddim=(DDIMScheduler, {}), pndm=(PNDMScheduler, {}), euler=(EulerDiscreteScheduler, {}), euler_ancestral=(EulerAncestralDiscreteScheduler, {}),
     dpmpp_2m=(DPMSolverMultistepScheduler, {}), dpmpp_2m_karras=(DPMSolverMultistepScheduler, dict(use_karras_sigmas=True)),
@@ -28,20 +27,6 @@ def recorded_noise():
     drawn = iter(NOISE)
     take = lambda shape, **_: next(drawn)[None]
     scheduling_euler_ancestral_discrete.randn_tensor = scheduling_lcm.randn_tensor = take
-
-
-def tokenizer(pad):
-    return PreTrainedTokenizerFast(tokenizer_file=f"{MODELS}/shapes-sd/tokenizer/tokenizer.json", model_max_length=77, pad_token=pad, **SPECIAL)
-
-
-def pipeline(family):
-    if family == "sdxl":
-        tokenizers = dict(tokenizer=tokenizer("<|endoftext|>"), tokenizer_2=tokenizer("!"))
-        pipe = StableDiffusionXLPipeline.from_pretrained(f"{REFERENCE}/{family}", **tokenizers, add_watermarker=False, dtype=torch.float32)
-    else:
-        pipe = StableDiffusionPipeline.from_pretrained(f"{REFERENCE}/{family}", tokenizer=tokenizer("<|endoftext|>"), safety_checker=None, dtype=torch.float32)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
 
 
 def with_scheduler(pipe, scheduler):
@@ -61,7 +46,7 @@ def draw(pipe, steps, **kwargs):
 
 recorded = dict(start=START, noise=NOISE)
 for family in ("sd15", "sd21", "sdxl"):
-    pipe = pipeline(family)
+    pipe = unet_pipeline(MODELS, f"{REFERENCE}/{family}")
     own = pipe.scheduler.config
     for name, (kind, options) in NAMED.items():
         pipe = with_scheduler(pipe, kind.from_config(own, **options))
