@@ -12,7 +12,8 @@ use crate::verify::{artifacts_match, request};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 2 GB of random weights from DARKROOM_FULL_SIZE_REPOSITORY, 7 GB of memory and ten minutes"]
 async fn stable_diffusion_1_5_of_full_size_comes_from_the_hub_and_draws() {
-    let folder = std::env::var_os("DARKROOM_FULL_SIZE_REPOSITORY").map(PathBuf::from).unwrap();
+    let folder = std::env::var_os("DARKROOM_FULL_SIZE_REPOSITORY").map(PathBuf::from);
+    let folder = folder.expect("DARKROOM_FULL_SIZE_REPOSITORY names a folder");
     let hub = HubStandIn::start().await;
     hub.add("acme/sd15-random", &folder);
     let cache = tempfile::tempdir_in(folder.parent().unwrap()).unwrap();
@@ -25,7 +26,7 @@ async fn stable_diffusion_1_5_of_full_size_comes_from_the_hub_and_draws() {
     let mut worker = deployment.spawn("darkroom-worker", &[], &[]);
     worker.ready_within(Duration::from_secs(300)).await;
     println!("fetched and loaded in {:.1} s", started.elapsed().as_secs_f64());
-    println!("resident after loading: {} MiB", worker.peak_memory_bytes() >> 20);
+    println!("peak of loading: {} MiB", worker.peak_memory_bytes() >> 20);
 
     let mut wanted = request("a photo of an astronaut riding a horse on mars", 7);
     (wanted.width, wanted.height) = (Some(512), Some(512));
