@@ -43,7 +43,7 @@ pub struct LatentDiffusion {
     loras: Loras,
     scheduler: SchedulerConfig,
     safety_checker: Option<SafetyChecker>,
-    /// Whether an empty negative prompt is no prompt, rather than an empty text.
+    /// Whether a negative prompt that is left out is encoded as zeros, rather than as an empty text.
     zeros_for_no_negative_prompt: bool,
     latent_channels: usize,
     sides: Sides,
@@ -426,7 +426,11 @@ impl Sides {
 
 impl Model for LatentDiffusion {
     fn memory_bytes(&self) -> u64 {
-        self.memory_bytes + self.loras.kept_bytes()
+        self.memory_bytes
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        self.loras.kept_bytes()
     }
 
     fn release_kept(&mut self) {

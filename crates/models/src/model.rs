@@ -11,11 +11,15 @@ use crate::error::Error;
 
 /// A loaded model. It belongs to one thread at a time and runs one request at a time.
 pub trait Model: Send {
-    /// Bytes of weights it holds in the memory of its device, those included that LoRAs have changed and that are
-    /// kept for the next request.
+    /// Bytes of weights it holds in the memory of its device as long as it is loaded.
     fn memory_bytes(&self) -> u64;
 
-    /// Frees what it keeps for the next request only. Nothing by default.
+    /// Bytes it holds there beside them for the next request: weights that LoRAs have changed.
+    fn kept_bytes(&self) -> u64 {
+        0
+    }
+
+    /// Frees those.
     fn release_kept(&mut self) {}
 
     /// Whether it has a safety checker that looks at its pictures. `false` for models that make none.

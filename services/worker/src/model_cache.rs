@@ -15,17 +15,8 @@ struct Entry {
     lane: Lane,
     model: Box<dyn Model>,
     bytes: u64,
-    /// What the model said at first.
-    initial_bytes: u64,
     warm: bool,
     last_use: u64,
-}
-
-impl Entry {
-    /// What the model has come to keep.
-    fn kept_bytes(&self) -> u64 {
-        self.model.memory_bytes().saturating_sub(self.initial_bytes)
-    }
 }
 
 /// A loaded model to keep.
@@ -86,16 +77,28 @@ impl ModelCache {
 
     /// Frees what models keep, the least recently used first, until `bytes` more fit or nothing is kept.
     pub(crate) fn release_kept_for(&mut self, bytes: u64) {
-        while self.used_bytes().saturating_add(bytes) > self.budget_bytes {
-            let keeping = self.entries.iter_mut().filter(|entry| entry.kept_bytes() > 0);
-            let Some(entry) = keeping.min_by_key(|entry| entry.last_use) else { return };
+        let mut excess = self.used_bytes().saturating_add(bytes).saturating_sub(self.budget_bytes);
+        let mut entries = self.entries.iter_mut().collect::<Vec<_>>();
+        entries.sort_by_key(|entry| entry.last_use);
+        for entry in entries {
+            if excess == 0 {
+                return;
+            }
+            excess = excess.saturating_sub(entry.model.kept_bytes());
             entry.model.release_kept();
         }
     }
 
-    /// Frees all that models keep.
-    pub(crate) fn release_kept(&mut self) {
+    /// Frees all that models keep, and returns how many bytes that was.
+    pub(crate) fn release_kept(&mut self) -> u64 {
+        let bytes = self.kept_bytes();
         self.entries.iter_mut().for_each(|entry| entry.model.release_kept());
+        bytes
+    }
+
+    /// Bytes that models keep for their next requests.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.model.kept_bytes()).sum()
     }
 
     /// Evicts the least recently used model that is not warm, if there is one.
@@ -109,8 +112,7 @@ impl ModelCache {
     pub(crate) fn insert(&mut self, loaded: Loaded) {
         let Loaded { lane, model, bytes, warm } = loaded;
         self.uses += 1;
-        let initial_bytes = model.memory_bytes();
-        self.entries.push(Entry { lane, model, bytes, initial_bytes, warm, last_use: self.uses });
+        self.entries.push(Entry { lane, model, bytes, warm, last_use: self.uses });
     }
 
     /// Lanes whose model is loaded, in the order of their names.
@@ -121,7 +123,7 @@ impl ModelCache {
     }
 
     fn used_bytes(&self) -> u64 {
-        self.entries.iter().map(|entry| entry.bytes + entry.kept_bytes()).sum()
+        self.entries.iter().map(|entry| entry.bytes).sum::<u64>() + self.kept_bytes()
     }
 }
 
@@ -144,7 +146,11 @@ mod tests {
 
     impl Model for Keeper {
         fn memory_bytes(&self) -> u64 {
-            1 + self.kept_bytes
+            10
+        }
+
+        fn kept_bytes(&self) -> u64 {
+            self.kept_bytes
         }
 
         fn release_kept(&mut self) {
@@ -224,7 +230,7 @@ mod tests {
         assert_eq!(cache.used_bytes(), 45);
         keep(&mut cache, "a");
         assert_eq!(cache.make_room(0), Ok(vec![]));
-        assert_eq!(cache.entries.iter().map(Entry::kept_bytes).collect::<Vec<_>>(), [5, 0, 5]);
+        assert_eq!(cache.entries.iter().map(|entry| entry.model.kept_bytes()).collect::<Vec<_>>(), [5, 0, 5]);
         assert_eq!(cache.make_room(10), Ok(vec![]));
         assert_eq!(cache.used_bytes(), 30);
         keep(&mut cache, "warm");

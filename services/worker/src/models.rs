@@ -114,6 +114,7 @@ impl Models {
         let model = loop {
             match self.read(served) {
                 // The budget was too generous, or there is none: make room by trying.
+                Err(LoadError::Model(Error::OutOfMemory(_))) if self.cache.release_kept() > 0 => {}
                 Err(LoadError::Model(Error::OutOfMemory(error))) => match self.cache.evict_one() {
                     Some(evicted) => measure::model_eviction(&evicted),
                     None => return Err(Error::OutOfMemory(error).into()),
@@ -168,6 +169,9 @@ fn options(served: &ServedModel) -> LoadOptions {
 mod tests {
     use std::time::Duration;
 
+    use darkroom_jobs::{Pipeline, Task};
+    use darkroom_models::Lora;
+
     use super::*;
 
     fn models(budget_bytes: u64, names: &[(&str, u64)]) -> (Models, watch::Receiver<Vec<Lane>>) {
@@ -197,6 +201,38 @@ mod tests {
             models.ensure(&lane(name)).unwrap();
         }
         assert_eq!(*lanes.borrow(), [lane("c"), lane("warm")]);
+    }
+
+    /// The bundled model, which keeps the weights that its LoRA has changed as far as the budget allows.
+    #[test]
+    fn what_a_run_leaves_is_kept_within_the_budget() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+        let lora = Lora {
+            id: "frame".to_owned(),
+            path: folder.join("shapes-lora/pytorch_lora_weights.safetensors"),
+            strength: 1.0,
+        };
+        let input = serde_json::json!({
+            "pipeline": "text-to-image", "prompt": "a red circle", "width": 8, "height": 8, "steps": 1,
+            "guidance_scale": 1.0, "seed": 7, "images": 1, "safety_check": false,
+        });
+        let Task::TextToImage(task) = serde_json::from_value(input).unwrap() else { panic!("no such task") };
+        let request = Request::TextToImage { task, loras: vec![lora], done: vec![] };
+        for (budget_bytes, keeps) in [(u64::MAX, true), (10, false)] {
+            let (mut models, _lanes) = models(budget_bytes, &[("warm", 10)]);
+            let folder = folder.join("shapes-sd").into();
+            let model =
+                load(&folder, Pipeline::TextToImage, &Device::cpu(), &LoadOptions::default()).unwrap();
+            models.cache.insert(Loaded { lane: lane("warm"), model, bytes: 10, warm: true });
+            let mut run = Run {
+                canceled: &false.into(),
+                on_progress: &mut |_| {},
+                on_output: &mut |_| {},
+                on_warning: &mut |_| {},
+            };
+            models.run(&lane("warm"), &request, &mut run).unwrap();
+            assert_eq!(models.cache.kept_bytes() > 0, keeps);
+        }
     }
 
     #[test]
