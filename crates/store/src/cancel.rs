@@ -1,9 +1,9 @@
 //! What owners do to their jobs: cancel and delete.
 
 use darkroom_jobs::{JobId, TenantId};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::pool::Transaction;
 use crate::{Error, Store};
 
 /// What became of a cancellation.
@@ -43,7 +43,7 @@ impl Store {
             id.as_uuid(),
             tenant.as_uuid()
         )
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut transaction)
         .await?;
         if canceled.is_some() {
             close_attempts(&mut transaction, &[id.as_uuid()]).await?;
@@ -89,12 +89,12 @@ impl Store {
 
 /// Cancels the running attempts of jobs that were just canceled or expired. A statement of its own: the first may
 /// have waited for the transaction that leased the job, and would not see the attempt which that one made.
-pub(crate) async fn close_attempts(connection: &mut PgConnection, jobs: &[Uuid]) -> Result<(), Error> {
+pub(crate) async fn close_attempts(transaction: &mut Transaction, jobs: &[Uuid]) -> Result<(), Error> {
     sqlx::query!(
         "update attempts set state = 'canceled', finished_at = now() where job_id = any($1) and state = 'running'",
         jobs
     )
-    .execute(connection)
+    .execute(transaction)
     .await?;
     Ok(())
 }

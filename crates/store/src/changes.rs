@@ -11,14 +11,20 @@ use std::time::Duration;
 use darkroom_jobs::JobId;
 use sqlx::postgres::{PgListener, PgNotification};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::pool::within;
 use crate::{Error, Store};
 
 const JOBS_CHANNEL: &str = "darkroom_jobs";
 const OUTBOX_CHANNEL: &str = "darkroom_outbox";
 /// Changes within this time share one announcement.
 const DEBOUNCE: Duration = Duration::from_millis(2);
+/// After so much silence a listener asks whether the database is still there.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long the database has to say so.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Ids in one announcement: a payload has room for 8,000 bytes, an id and its comma take 37.
 const IDS_PER_NOTIFY: usize = 200;
 /// More unannounced ids than this are dropped: listeners poll.
@@ -77,9 +83,17 @@ impl Changes {
     /// The next announcement. Reconnects by itself.
     ///
     /// # Errors
-    /// When the database is unavailable; call again after a pause.
+    /// When the database is unavailable; listen anew after a pause.
     pub async fn next(&mut self) -> Result<Change, Error> {
-        Ok(self.listener.try_recv().await?.map_or(Change::Unknown, |notification| parse(&notification)))
+        loop {
+            match timeout(QUIET, self.listener.try_recv()).await {
+                Ok(received) => {
+                    return Ok(received?.map_or(Change::Unknown, |notification| parse(&notification)));
+                }
+                // A connection that has gone silent looks like one on which nothing happens.
+                Err(_) => within(PATIENCE, sqlx::query("select 1").execute(&mut self.listener)).await?,
+            };
+        }
     }
 }
 
@@ -134,7 +148,7 @@ impl Store {
     /// # Errors
     /// When the database is unavailable.
     pub async fn changes(&self) -> Result<Changes, Error> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
+        let mut listener = PgListener::connect_with(self.pool.inner()).await?;
         listener.listen_all([JOBS_CHANNEL, OUTBOX_CHANNEL]).await?;
         Ok(Changes { listener })
     }

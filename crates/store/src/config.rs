@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::Error;
+use crate::pool::is_alive;
 
 /// How to reach Postgres.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,6 +29,17 @@ pub struct StoreConfig {
         value_parser = clap::value_parser!(u32).range(2..=1000)
     )]
     pub db_connections: u32,
+
+    /// Seconds a worker may be silent before its jobs are taken back, 1 to 600. The same for every worker and
+    /// dispatcher.
+    #[arg(
+        long,
+        env = "DARKROOM_LEASE_SECONDS",
+        value_name = "DARKROOM_LEASE_SECONDS",
+        default_value_t = 30,
+        value_parser = clap::value_parser!(u64).range(1..=600)
+    )]
+    pub lease_seconds: u64,
 }
 
 /// Not a plain function, because clap then repeats the refused value, and this one holds a password.
@@ -84,7 +96,12 @@ impl StoreConfig {
     }
 
     pub(crate) fn pool_options(&self) -> PgPoolOptions {
-        PgPoolOptions::new().max_connections(self.db_connections).acquire_timeout(ACQUIRE_TIMEOUT)
+        PgPoolOptions::new()
+            .max_connections(self.db_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            // sqlx's own test waits for as long as the kernel does.
+            .test_before_acquire(false)
+            .before_acquire(|connection, _| Box::pin(is_alive(connection)))
     }
 }
 

@@ -59,7 +59,7 @@ impl Store {
             &numbers,
             &tokens,
             progress as _,
-            Self::LEASE_SECONDS
+            self.lease.as_secs_f64()
         )
         .fetch_all(&self.pool)
         .await?;

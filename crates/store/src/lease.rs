@@ -53,8 +53,6 @@ pub struct LeasedJob {
 }
 
 impl Store {
-    /// How long a lease lasts without a heartbeat.
-    pub const LEASE_SECONDS: f64 = 30.0;
     /// Waiting this long raises a job by one priority class.
     const AGEING_SECONDS: f64 = 300.0;
     /// A job that waits this long for a model that is not loaded goes before jobs of loaded models.
@@ -143,7 +141,7 @@ impl Store {
             request.token.as_uuid(),
             &lanes,
             &loaded,
-            Self::LEASE_SECONDS,
+            self.lease.as_secs_f64(),
             Self::AGEING_SECONDS as _,
             Self::AFFINITY_SECONDS as _
         )

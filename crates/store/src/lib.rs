@@ -22,6 +22,7 @@ mod heartbeat;
 mod keys;
 mod lease;
 mod outbox;
+mod pool;
 mod reap;
 mod rows;
 mod schema;

@@ -54,10 +54,10 @@ impl Store {
             from lost a join jobs j on j.id = a.job_id and j.lease_token = a.lease_token
             "#,
             limit,
-            Self::LEASE_SECONDS / 2.0,
-            Self::LEASE_SECONDS
+            self.lease.as_secs_f64() / 2.0,
+            self.lease.as_secs_f64()
         )
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut transaction)
         .await?;
         let mut reaped = Vec::with_capacity(rows.len());
         for row in rows {
@@ -113,7 +113,7 @@ impl Store {
             "#,
             limit
         )
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut transaction)
         .await?;
         close_attempts(&mut transaction, &ids).await?;
         transaction.commit().await?;

@@ -21,7 +21,7 @@ impl Store {
     /// # Errors
     /// [`Error::Migrate`] when a migration fails; the ones before it stay applied.
     pub async fn migrate(&self) -> Result<i64, Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.inner().acquire().await?;
         // A migration may rewrite a large table, and waits for others to finish theirs.
         sqlx::query(
             "select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)",

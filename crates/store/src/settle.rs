@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use darkroom_jobs::{Failure, FailureClass, Retry, WorkerId};
-use sqlx::PgConnection;
 use sqlx::types::Json;
 
+use crate::pool::Transaction;
 use crate::{Error, Lease, Store};
 
 /// How an attempt ended.
@@ -167,7 +167,7 @@ pub(crate) struct Close<'a> {
 
 impl Close<'_> {
     /// Closes the attempt and requeues or fails the job. `false` when the lease is gone.
-    pub(crate) async fn execute(&self, connection: &mut PgConnection) -> Result<bool, Error> {
+    pub(crate) async fn execute(&self, transaction: &mut Transaction) -> Result<bool, Error> {
         let (attempt_state, worker_died) = match self.ending {
             Ending::Failed => ("failed", 0),
             Ending::Lost { worker_died } => ("lost", worker_died),
@@ -213,7 +213,7 @@ impl Close<'_> {
             self.failure.class.as_str(),
             self.failure.message
         )
-        .fetch_optional(connection)
+        .fetch_optional(&mut *transaction)
         .await?;
         Ok(closed.is_some())
     }

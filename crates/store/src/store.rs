@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::{ConnectOptions as _, Connection as _, PgPool};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::changes::Pending;
 use crate::config::ACQUIRE_TIMEOUT;
+use crate::pool::Pool;
 use crate::{Error, StoreConfig};
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -15,8 +16,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A pool of connections to the database, shared by cloning.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) pending: Arc<Pending>,
+    pub(crate) lease: Duration,
 }
 
 impl Store {
@@ -30,7 +32,13 @@ impl Store {
         let probe = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect());
         probe.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
         let pool = config.pool_options().connect_with(options).await?;
-        Ok(Self { pool, pending: Arc::default() })
+        let lease = Duration::from_secs(config.lease_seconds);
+        Ok(Self { pool: Pool::new(pool), pending: Arc::default(), lease })
+    }
+
+    /// How long a lease lasts without a heartbeat.
+    pub fn lease_length(&self) -> Duration {
+        self.lease
     }
 
     /// Whether the database answers.
@@ -52,7 +60,7 @@ impl Store {
 
     /// Closes every connection, and waits for those in use, but not for ever.
     pub async fn close(&self) {
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.inner().close()).await.is_err() {
             tracing::warn!("connections to the database are still in use while closing");
         }
     }

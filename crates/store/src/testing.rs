@@ -30,11 +30,19 @@ impl TestDatabase {
         #[expect(clippy::disallowed_methods, reason = "test servers are named by the environment")]
         let url =
             std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL: run through `cargo xtask test`");
-        let server = PgConnectOptions::from_str(&url).expect("TEST_DATABASE_URL is a connection string");
+        Self::create_on(&url).await
+    }
+
+    /// Makes the database on another server.
+    ///
+    /// # Panics
+    /// When there is no such server.
+    pub async fn create_on(url: &str) -> Self {
+        let server = PgConnectOptions::from_str(url).expect("the URL is a connection string");
         let name = format!("test_{}", Uuid::now_v7().simple());
         execute(&server, format!("create database {name}")).await;
         let database_url = server.clone().database(&name).to_url_lossy().to_string();
-        let config = StoreConfig { database_url: database_url.into(), db_connections: 5 };
+        let config = StoreConfig { database_url: database_url.into(), db_connections: 5, lease_seconds: 30 };
         let store = Store::connect(&config, "test").await.expect("the new database answers");
         store.migrate().await.expect("migrations apply");
         Self { config, store, server, name }
@@ -85,7 +93,7 @@ impl Store {
     /// # Errors
     /// [`Error::Migrate`] when a step down fails.
     pub async fn undo_migrations(&self, version: i64) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.inner().acquire().await?;
         migrator().undo(&mut *connection, version).await.map_err(Error::Migrate)
     }
 }

@@ -4,12 +4,17 @@
 //! `usage_daily`, one after another; the days since are computed from `jobs`. The view `job_usage` is the one
 //! definition of both, so an answer does not change when its days are rolled up.
 
+use std::time::Duration;
+
 use chrono::NaiveDate;
 use darkroom_jobs::{Lane, TenantId};
 use rust_decimal::Decimal;
 
 use crate::rows::At;
 use crate::{Error, Store};
+
+/// A little more than the server's own limit for it.
+const ROLL_UP_DEADLINE: Duration = Duration::from_secs(65);
 
 /// What a tenant used in one lane on one day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,9 +61,9 @@ impl Store {
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
     pub async fn roll_up_day(&self) -> Result<Option<RolledUp>, Error> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.pool.begin_long(ROLL_UP_DEADLINE).await?;
         // Once a day, and over all of its jobs.
-        sqlx::query!("set local statement_timeout = '60s'").execute(&mut *transaction).await?;
+        sqlx::query!("set local statement_timeout = '60s'").execute(&mut transaction).await?;
         let day = sqlx::query_scalar!(
             r#"
             update usage_mark set rolled_through = rolled_through + 1
@@ -72,9 +77,12 @@ impl Store {
             "#,
             Self::ROLL_UP_AFTER_SECONDS
         )
-        .fetch_optional(&mut *transaction)
+        .fetch_optional(&mut transaction)
         .await?;
-        let Some(day) = day else { return Ok(None) };
+        let Some(day) = day else {
+            transaction.roll_back().await?;
+            return Ok(None);
+        };
         let rolled = sqlx::query!(
             "insert into usage_daily (tenant_id, day, lane, currency, succeeded, failed, canceled, expired, artifacts,
                                       units, cost)
@@ -82,7 +90,7 @@ impl Store {
              from job_usage where day = $1",
             day
         )
-        .execute(&mut *transaction)
+        .execute(&mut transaction)
         .await?;
         transaction.commit().await?;
         Ok(Some(RolledUp { day, rows: rolled.rows_affected() }))

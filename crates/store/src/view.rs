@@ -216,7 +216,7 @@ impl Store {
         let mut transaction = self.pool.begin().await?;
         // The optional filters have no good plan in common: without this, a connection that has listed by a rare
         // filter a few times would go on to list everything by its plan.
-        sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut *transaction).await?;
+        sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut transaction).await?;
         let rows = sqlx::query_as!(
             JobRow,
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
@@ -243,7 +243,7 @@ impl Store {
             filter.model,
             filter.limit
         )
-        .fetch_all(&mut *transaction)
+        .fetch_all(&mut transaction)
         .await?;
         transaction.commit().await?;
         let mut jobs = rows.into_iter().map(Job::try_from).collect::<Result<Vec<_>, _>>()?;

@@ -9,15 +9,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::rhythm::Rhythm;
 
+/// The longest pause between two rounds; with short leases it is a quarter of one.
 const PERIOD: Duration = Duration::from_secs(1);
 const BATCH: i64 = 200;
 /// Batches of expired jobs in one round, so that reaping has its turn.
 const MOST_BATCHES: usize = 20;
 
 pub(crate) async fn run(store: Store, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut rhythm = Rhythm::new("reaper", PERIOD);
+    let mut rhythm = Rhythm::new("reaper", PERIOD.min(store.lease_length() / 4));
     let mut jitter = StdRng::from_os_rng();
-    let mut gap = Gap::default();
+    let mut gap = Gap::new(store.lease_length());
     loop {
         let mut outcome = expire(&store).await;
         if outcome.is_ok() && gap.is_over(Instant::now()) {
@@ -61,19 +62,22 @@ async fn reap(store: &Store, jitter: &mut StdRng) -> Result<(), Error> {
 
 /// While this process could not reach the database, workers may not have reached it either. They get a full
 /// lease to send heartbeats before anything is taken from them.
-#[derive(Default)]
 struct Gap {
+    lease: Duration,
     last_noticed: Option<Instant>,
 }
 
 impl Gap {
+    fn new(lease: Duration) -> Self {
+        Self { lease, last_noticed: None }
+    }
+
     fn noticed(&mut self, now: Instant) {
         self.last_noticed = Some(now);
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        let lease = Duration::from_secs_f64(Store::LEASE_SECONDS);
-        self.last_noticed.is_none_or(|noticed| now.duration_since(noticed) >= lease)
+        self.last_noticed.is_none_or(|noticed| now.duration_since(noticed) >= self.lease)
     }
 }
 
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn a_gap_lasts_one_lease_beyond_its_last_sign() {
         let start = Instant::now();
-        let mut gap = Gap::default();
+        let mut gap = Gap::new(Duration::from_secs(30));
         assert!(gap.is_over(start));
         gap.noticed(start);
         assert!(!gap.is_over(start + Duration::from_secs(29)));

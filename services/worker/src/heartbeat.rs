@@ -12,14 +12,16 @@ use crate::measure;
 use crate::running::Stop;
 use crate::worker::Worker;
 
-/// Between two heartbeats; a lease lasts 15 of them.
-const PERIOD: Duration = Duration::from_secs(2);
+/// Heartbeats in the time of a lease: one every 2 s as leases come.
+const BEATS: u32 = 15;
+/// The longest pause before listening again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Worker {
-    /// Extends every lease every 2 s, and at once when `news` says that something happened to a job. Goes on
+    /// Extends every lease [`BEATS`] times in its length, and at once when `news` says that something happened to a job. Goes on
     /// while the database is away: fencing protects what the leases no longer do.
     pub(crate) async fn beat(&self, me: &NewWorker, news: &Notify, stop: &CancellationToken) {
-        let mut ticks = interval(PERIOD);
+        let mut ticks = interval(self.store.lease_length() / BEATS);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -84,7 +86,7 @@ impl Worker {
                     }
                 };
                 tracing::debug!(error = &error as &dyn std::error::Error, "not listening to the database");
-                tokio::time::sleep(delays.next().unwrap_or(PERIOD)).await;
+                tokio::time::sleep(delays.next().unwrap_or(PATIENCE)).await;
             }
         };
         tokio::select! {
