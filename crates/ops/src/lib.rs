@@ -38,6 +38,7 @@
 
 mod call;
 mod config;
+mod crash;
 mod health;
 mod readiness;
 mod run;
@@ -48,6 +49,7 @@ pub mod telemetry;
 
 pub use call::{Call, NoOther};
 pub use config::{LogFormat, OpsConfig};
+pub use crash::crash_point;
 pub use health::Health;
 pub use readiness::{CheckResult, Readiness, Report, with_causes};
 pub use run::{Context, run};

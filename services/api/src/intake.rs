@@ -104,6 +104,7 @@ impl Intake {
         use darkroom_store::Accepted as Outcome;
         match bounded(self.store.accept(&new)).await {
             Ok(Outcome::Created(job)) => {
+                darkroom_ops::crash_point("api.accepted");
                 if let Some(staged) = staged {
                     staged.keep();
                 }

@@ -62,6 +62,7 @@ impl Relay {
         let taken = self.publisher.publish(&lanes).await;
         let ids = published(&rows, &taken);
         if !ids.is_empty() {
+            darkroom_ops::crash_point("dispatcher.published");
             self.store.delete_outbox(&ids).await?;
         }
         if ids.len() == rows.len() && i64::try_from(rows.len()) == Ok(BATCH) {

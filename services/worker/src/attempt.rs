@@ -50,6 +50,7 @@ enum Ending {
 impl Attempt<'_> {
     async fn run(self) {
         measure::attempt_started(&self.leased.lane);
+        darkroom_ops::crash_point("worker.leased");
         tracing::info!(queued_s = self.leased.waited_s, failures = self.leased.failures, "attempt started");
         if self.worker.shutdown.soft.is_cancelled() {
             // The lease was granted while the request to stop came in.
@@ -147,7 +148,9 @@ impl Attempt<'_> {
             Ending::Settle(outcome) => outcome,
             Ending::Gone(why) => return self.ended(if why == Stop::Ended { "ended" } else { "lost" }),
         };
+        darkroom_ops::crash_point("worker.recorded");
         let settled = self.stages.time(Stage::Settle, self.worker.settle(&self.leased, &outcome)).await;
+        darkroom_ops::crash_point("worker.settled");
         match settled {
             Some(Settled::Done) => self.ended(word(&outcome)),
             Some(Settled::LeaseGone) => self.ended("lost"),

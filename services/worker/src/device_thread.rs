@@ -135,7 +135,10 @@ fn run(models: &mut Models, work: Work) -> Result<Ran, Trouble> {
     };
     let mut run = Run {
         canceled: attempt.canceled(),
-        on_progress: &mut |progress| attempt.step(stored(progress)),
+        on_progress: &mut |progress| {
+            attempt.step(stored(progress));
+            darkroom_ops::crash_point("worker.stepped");
+        },
         on_output: &mut |output| handover.give(Said::Output(output)),
         on_warning: &mut |warning| handover.give(Said::Warning(warning)),
     };

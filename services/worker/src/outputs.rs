@@ -105,6 +105,7 @@ impl Results<'_> {
         let key = artifact_key(lease.job, lease.attempt, encoded.index, encoded.extension);
         let stored = self.worker.blobs.put(&key, encoded.body.clone(), encoded.content_type).await;
         let artifact = encoded.artifact(key, stored.map_err(Cause::Upload)?);
+        darkroom_ops::crash_point("worker.uploaded");
         self.record(|| self.worker.store.record_artifact(lease, &artifact)).await
     }
 

@@ -36,6 +36,13 @@ pub(crate) enum Command {
         #[arg(long)]
         dir: PathBuf,
     },
+    /// Runs rabbitmqctl on the broker
+    Rabbitmqctl {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Stops everything and deletes the folder
     Delete {
         #[arg(long)]
@@ -81,6 +88,15 @@ pub(crate) fn run(command: Command, interrupt: &Interrupt) -> Result<()> {
             lifecycle::stop(&stack, &[Component::Rabbitmq], interrupt)?;
             rabbitmq::wipe(&stack)?;
             note("wiped the broker");
+            Ok(())
+        }
+        Command::Rabbitmqctl { dir, arguments } => {
+            let stack = find(&dir)?;
+            let mut control = rabbitmq::control(&stack, &stack.state()?)?;
+            let status = control.args(&arguments).status().context("failed to run rabbitmqctl")?;
+            if !status.success() {
+                bail!("rabbitmqctl {} failed ({status})", arguments.join(" "));
+            }
             Ok(())
         }
         Command::Delete { dir } => {

@@ -64,6 +64,15 @@ pub(crate) fn rabbitmq_server() -> Result<PathBuf> {
     on_path("rabbitmq-server").context("found no rabbitmq-server")
 }
 
+/// RabbitMQ's own tool for operators. Debian's wrapper of the same name in `/usr/sbin` changes user.
+pub(crate) fn rabbitmqctl() -> Result<PathBuf> {
+    let debian = Path::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+    if debian.exists() {
+        return Ok(debian.to_path_buf());
+    }
+    on_path("rabbitmqctl").context("found no rabbitmqctl")
+}
+
 /// Erlang's port mapper daemon.
 pub(crate) fn epmd() -> Result<PathBuf> {
     let debian = Path::new("/usr/lib/erlang/bin/epmd");

@@ -10,6 +10,9 @@ use super::ports::Port;
 use super::{Component, Stack, State, files};
 use crate::programs;
 
+/// The node's name. Its port mapper knows no other.
+const NODE: &str = "darkroom@localhost";
+
 /// The user the services log in as.
 pub(crate) const USER: &str = "darkroom";
 
@@ -39,8 +42,7 @@ pub(crate) fn command(stack: &Stack, state: &State) -> Result<Command> {
     }
 
     let mut command = clean(programs::rabbitmq_server()?.as_os_str());
-    command.current_dir(&dir).env("HOME", &dir);
-    command.env("RABBITMQ_NODENAME", "darkroom@localhost");
+    command.current_dir(&dir).env("HOME", &dir).env("RABBITMQ_NODENAME", NODE);
     command.env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"));
     command.env("RABBITMQ_LOG_BASE", stack.log_dir());
     command.env("RABBITMQ_LOGS", "-");
@@ -62,6 +64,16 @@ pub(crate) fn command(stack: &Stack, state: &State) -> Result<Command> {
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
         "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
     );
+    Ok(command)
+}
+
+/// `rabbitmqctl` for the node, which must run.
+pub(crate) fn control(stack: &Stack, state: &State) -> Result<Command> {
+    let dir = stack.data_dir(Component::Rabbitmq);
+    let mut command = clean(programs::rabbitmqctl()?.as_os_str());
+    command.current_dir(&dir).env("HOME", &dir).env("RABBITMQ_NODENAME", NODE);
+    command.env("RABBITMQ_CONF_ENV_FILE", dir.join("rabbitmq-env.conf"));
+    command.env("ERL_EPMD_PORT", state.port(Port::Epmd).to_string());
     Ok(command)
 }
 
