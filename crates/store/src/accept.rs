@@ -3,6 +3,7 @@
 use darkroom_jobs::{JobId, Submission, TenantId};
 use rust_decimal::Decimal;
 use sqlx::types::Json;
+use uuid::Uuid;
 
 use crate::{Error, Job, Store};
 
@@ -13,6 +14,8 @@ pub struct NewJob {
     pub id: JobId,
     /// Its owner.
     pub tenant: TenantId,
+    /// Key it was submitted with.
+    pub api_key: Option<Uuid>,
     /// What was asked for.
     pub submission: Submission,
     /// Failures after which it fails for good.
@@ -65,10 +68,10 @@ impl Store {
             r#"
             with job as (
                 insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, idempotency_key,
-                                  deadline, expires_at)
+                                  deadline, expires_at, api_key_id)
                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
                         now() + least($10::float8, $11::float8) * interval '1 second',
-                        now() + $11::float8 * interval '1 second')
+                        now() + $11::float8 * interval '1 second', $16)
                 on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
                 returning id
             ), request as (
@@ -93,7 +96,8 @@ impl Store {
             Json(task) as _,
             Json(&options.metadata) as _,
             &job.request_hash[..],
-            job.traceparent
+            job.traceparent,
+            job.api_key
         )
         .fetch_optional(&self.pool)
         .await?;

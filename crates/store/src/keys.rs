@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use darkroom_jobs::{TenantId, UnknownWord};
 use uuid::Uuid;
 
+use crate::rows::At;
 use crate::{Error, Store};
 
 /// What a key may do.
@@ -68,6 +69,8 @@ pub struct ApiKey {
     pub tenant: Option<TenantId>,
     /// What it may do.
     pub scopes: Vec<Scope>,
+    /// Most unfinished interactive jobs it may have at once; `None` for no limit.
+    pub max_interactive: Option<u32>,
 }
 
 /// A key as operators see it.
@@ -110,24 +113,28 @@ impl Store {
         Ok(())
     }
 
-    /// The working key with this digest. The comparison is made by an index over digests of 256-bit random
+    /// The working key with this digest: neither revoked nor expired, on the database's clock. The comparison is made by an index over digests of 256-bit random
     /// keys, so its timing tells nothing about a key.
     ///
     /// # Errors
     /// When the database is unavailable.
     pub async fn api_key(&self, hash: &[u8; 32]) -> Result<Option<ApiKey>, Error> {
         let row = sqlx::query!(
-            "select id, tenant_id, scopes from api_keys where hash = $1 and revoked_at is null",
+            "select id, tenant_id, scopes, max_interactive from api_keys
+             where hash = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
             &hash[..]
         )
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| {
+            let at = At { table: "api_keys", id: row.id };
+            let max_interactive = row.max_interactive.map(|most| at.integer("max_interactive", most));
             let scopes = row.scopes.iter().map(|scope| scope.parse()).collect::<Result<_, _>>();
             Ok(ApiKey {
                 id: row.id,
                 tenant: row.tenant_id.map(TenantId::from_uuid),
                 scopes: scopes.map_err(|error| Error::bad_row("api_keys", "scopes", row.id, error))?,
+                max_interactive: max_interactive.transpose()?,
             })
         })
         .transpose()

@@ -9,6 +9,7 @@ use darkroom_jobs::TenantId;
 use darkroom_store::{ApiKey, Scope, Store};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::Error;
 use crate::deadline::bounded;
@@ -32,12 +33,15 @@ impl Keys {
         Self { store, cache }
     }
 
-    /// The tenant that the request's key stands for, if the key may do `scope`.
-    async fn tenant(&self, headers: &HeaderMap, scope: Scope) -> Result<TenantId, Error> {
+    /// The tenant's key that the request names, if it may do `scope`.
+    async fn tenant_key(&self, headers: &HeaderMap, scope: Scope) -> Result<TenantKey, Error> {
         let key = self.find(bearer(headers).ok_or(Error::Unauthorized)?).await?;
         let tenant = key.tenant.ok_or(Error::OperatorKey)?;
         tracing::Span::current().record("tenant", tracing::field::display(tenant));
-        if key.scopes.contains(&scope) { Ok(tenant) } else { Err(Error::MissingScope(scope)) }
+        if !key.scopes.contains(&scope) {
+            return Err(Error::MissingScope(scope));
+        }
+        Ok(TenantKey { id: key.id, tenant, max_interactive: key.max_interactive })
     }
 
     async fn find(&self, key: &str) -> Result<ApiKey, Error> {
@@ -56,9 +60,20 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-/// A tenant whose key may submit, cancel and delete jobs.
+/// A tenant's key, and what holds for requests with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TenantKey {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Most unfinished interactive jobs it may have at once; `None` for no limit.
+    pub max_interactive: Option<u32>,
+}
+
+/// A tenant's key that may submit, cancel and delete jobs.
 #[derive(Debug, Clone, Copy)]
-pub struct Submitter(pub TenantId);
+pub struct Submitter(pub TenantKey);
 
 /// A tenant whose key may read jobs, models and usage.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +87,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Keys::from_ref(state).tenant(&parts.headers, Scope::Submit).await.map(Self)
+        Keys::from_ref(state).tenant_key(&parts.headers, Scope::Submit).await.map(Self)
     }
 }
 
@@ -84,7 +99,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Keys::from_ref(state).tenant(&parts.headers, Scope::Read).await.map(Self)
+        Keys::from_ref(state).tenant_key(&parts.headers, Scope::Read).await.map(|key| Self(key.tenant))
     }
 }
 

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::Error;
+use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
 pub(crate) use idempotency::IdempotencyKey;
@@ -61,7 +62,7 @@ pub(crate) struct IntakeParts {
 /// Everything about a submission but its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Terms {
-    pub(crate) tenant: TenantId,
+    pub(crate) key: TenantKey,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     pub(crate) traceparent: Option<String>,
 }

@@ -29,7 +29,7 @@ mod usage;
 mod watch;
 
 pub use api::{Api, ApiParts, router};
-pub use auth::{Reader, Submitter};
+pub use auth::{Reader, Submitter, TenantKey};
 pub use image_header::Unusable;
 pub use jobs::resource::JobView;
 pub use links::Links;

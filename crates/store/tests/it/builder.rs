@@ -51,6 +51,7 @@ pub(crate) fn new_job(tenant: TenantId) -> NewJob {
     NewJob {
         id: JobId::from_uuid(Uuid::now_v7()),
         tenant,
+        api_key: None,
         submission: Submission { lane: lane("m"), task, options },
         max_attempts: 4,
         price: "0.02".parse().unwrap(),

@@ -30,7 +30,8 @@ impl Intake {
         let model = self.catalog.of_lane(&submission.lane);
         let new = NewJob {
             id,
-            tenant: terms.tenant,
+            tenant: terms.key.tenant,
+            api_key: Some(terms.key.id),
             max_attempts: model.map_or(1, |model| model.retry.max_attempts),
             price,
             currency,

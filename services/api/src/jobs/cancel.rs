@@ -6,6 +6,7 @@ use darkroom_jobs::JobState;
 use darkroom_store::Canceled;
 
 use super::{JobPath, Jobs};
+use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::{Error, JobView, Problem, Submitter};
 
@@ -29,7 +30,7 @@ use crate::{Error, JobView, Problem, Submitter};
 )]
 pub(crate) async fn cancel(
     State(jobs): State<Jobs>,
-    Submitter(tenant): Submitter,
+    Submitter(TenantKey { tenant, .. }): Submitter,
     JobPath(id): JobPath,
 ) -> Result<Json<JobView>, Error> {
     let canceled = bounded(jobs.store.cancel(tenant, id)).await?;

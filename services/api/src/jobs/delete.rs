@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use darkroom_store::Deleted;
 
 use super::{JobPath, Jobs};
+use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::{Error, Problem, Submitter};
 
@@ -27,7 +28,7 @@ use crate::{Error, Problem, Submitter};
 )]
 pub(crate) async fn delete(
     State(jobs): State<Jobs>,
-    Submitter(tenant): Submitter,
+    Submitter(TenantKey { tenant, .. }): Submitter,
     JobPath(id): JobPath,
 ) -> Result<StatusCode, Error> {
     match bounded(jobs.store.delete(tenant, id)).await? {

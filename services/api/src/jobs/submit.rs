@@ -67,12 +67,12 @@ const LOOK_AGAIN_S: u64 = 1;
 pub(crate) async fn submit(
     State(intake): State<Intake>,
     State(jobs): State<Jobs>,
-    Submitter(tenant): Submitter,
+    Submitter(key): Submitter,
     request: Request,
 ) -> Result<Response, Error> {
     let prefer = Prefer::from_headers(request.headers());
     let terms = Terms {
-        tenant,
+        key,
         idempotency_key: IdempotencyKey::from_headers(request.headers())?,
         traceparent: trace_context(request.headers()),
     };
@@ -81,7 +81,7 @@ pub(crate) async fn submit(
     if let Some(wait) = prefer.wait()
         && !job.state.is_final()
     {
-        job = jobs.hold(tenant, job.id, &Until::Final, wait).await?;
+        job = jobs.hold(key.tenant, job.id, &Until::Final, wait).await?;
     }
     let mut headers = headers(&job)?;
     if replayed.is_some() {

@@ -139,6 +139,7 @@ impl Site {
         let job = NewJob {
             id,
             tenant: self.tenant,
+            api_key: None,
             max_attempts: model.retry.max_attempts,
             submission,
             price: Decimal::ONE,
