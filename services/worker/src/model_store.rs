@@ -27,8 +27,9 @@ mod progress;
 mod selection;
 mod snapshot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use darkroom_blobs::Blobs;
@@ -117,6 +118,8 @@ pub struct ModelStore {
     hub: Hub,
     blobs: Blobs,
     patience: Patience,
+    /// Files of the cache that this process has fetched, or found there undamaged.
+    verified: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 /// What a source turned out to be.
@@ -141,7 +144,7 @@ impl ModelStore {
     pub fn new(config: ModelStoreConfig, blobs: Blobs) -> Result<Self, Error> {
         let ModelStoreConfig { models_dir, cache, hub, hub_token, patience } = config;
         let hub = Hub::new(hub, hub_token, patience.clone())?;
-        Ok(Self { models_dir, cache, hub, blobs, patience })
+        Ok(Self { models_dir, cache, hub, blobs, patience, verified: Arc::default() })
     }
 
     /// The model's files if all of them come from local folders; whether they exist is for the loader to say.

@@ -1,6 +1,8 @@
 //! One state of a repository or prefix, and the folder of the cache where its files lie.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
 
 use darkroom_jobs::Repository;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -15,7 +17,7 @@ use super::listing::{RemoteFile, check_paths};
 use super::lock::Lock;
 use super::origin::Origin;
 use super::selection::Shelf;
-use super::{Error, ModelStore, Progress};
+use super::{Error, ModelStore, Progress, digest};
 
 /// Files of one model that are fetched at once.
 const AT_ONCE: usize = 4;
@@ -144,14 +146,14 @@ impl ModelStore {
         files: &[RemoteFile],
         progress: &Progress,
     ) -> Result<(), Error> {
-        if missing(snapshot, files).await.is_empty() {
+        if self.missing(snapshot, files).await.is_empty() {
             progress.add(files.iter().map(|file| file.size_bytes).sum());
             return Ok(());
         }
         let beside = snapshot.folder.parent().unwrap_or(&snapshot.folder);
         let _lock = Lock::acquire(beside).await?;
         // Another process may have fetched them meanwhile.
-        let missing = missing(snapshot, files).await;
+        let missing = self.missing(snapshot, files).await;
         let here = files.iter().filter(|file| !missing.contains(file));
         progress.add(here.map(|file| file.size_bytes).sum());
         let fetches: Vec<_> = missing.into_iter().map(|file| self.fetch(snapshot, file, progress)).collect();
@@ -160,19 +162,43 @@ impl ModelStore {
 
     async fn fetch(&self, snapshot: &Snapshot, file: &RemoteFile, progress: &Progress) -> Result<(), Error> {
         let Snapshot { origin, folder, .. } = snapshot;
-        Download { origin, file, folder, patience: &self.patience, progress }.run().await
+        Download { origin, file, folder, patience: &self.patience, progress }.run().await?;
+        self.verified().insert(snapshot.path_of(file));
+        Ok(())
     }
-}
 
-async fn missing<'a>(snapshot: &Snapshot, files: &'a [RemoteFile]) -> Vec<&'a RemoteFile> {
-    let mut missing = Vec::new();
-    for file in files {
-        let found = fs::metadata(snapshot.path_of(file)).await;
-        if !found.is_ok_and(|found| found.is_file() && found.len() == file.size_bytes) {
-            missing.push(file);
-        }
+    /// Those of the files that are not here, or not as they were when they were fetched: a disk may forget.
+    async fn missing<'a>(&self, snapshot: &Snapshot, files: &'a [RemoteFile]) -> Vec<&'a RemoteFile> {
+        let looks: Vec<_> = files.iter().map(|file| self.is_sound(snapshot, file)).collect();
+        let sound: Vec<bool> = stream::iter(looks).buffered(AT_ONCE).collect().await;
+        files.iter().zip(sound).filter(|(_, sound)| !sound).map(|(file, _)| file).collect()
     }
-    missing
+
+    /// Whether a file is here, undamaged. Its bytes are read once in the life of the process.
+    async fn is_sound(&self, snapshot: &Snapshot, file: &RemoteFile) -> bool {
+        let path = snapshot.path_of(file);
+        let found = fs::metadata(&path).await;
+        if !found.is_ok_and(|found| found.is_file() && found.len() == file.size_bytes) {
+            return false;
+        }
+        let Some(expected) = file.digest.clone() else { return true };
+        if self.verified().contains(&path) {
+            return true;
+        }
+        let (read, like) = (path.clone(), expected.clone());
+        let found = tokio::task::spawn_blocking(move || digest::of_file(&read, &like)).await;
+        let sound = matches!(found, Ok(Ok(found)) if found == expected);
+        if sound {
+            self.verified().insert(path);
+        } else {
+            tracing::warn!(file = %path.display(), "a cached file is damaged, fetching it again");
+        }
+        sound
+    }
+
+    fn verified(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A record of the cache; `None` when there is none that can be read.
