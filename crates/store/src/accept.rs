@@ -58,10 +58,38 @@ impl Store {
     /// Accepts a job: the job, its request and the row that becomes its first ticket, in one statement.
     /// When this returns, the job survives the loss of any one process.
     ///
+    /// Where the connection breaks before the answer is there, it is done once more: the job's id tells whether the
+    /// first statement was committed.
+    ///
     /// # Errors
     /// When the database is unavailable; the job may have been accepted then, and a repeated call with the same
     /// idempotency key finds it.
     pub async fn accept(&self, job: &NewJob) -> Result<Accepted, Error> {
+        let (made, again) = match self.insert(job).await {
+            Err(error) if error.is_interruption() => {
+                tracing::info!(job = %job.id, error = &error as &dyn std::error::Error, "accepting a job again");
+                (self.insert(job).await?, true)
+            }
+            made => (made?, false),
+        };
+        if made || again {
+            let own = match self.job(job.tenant, job.id).await {
+                Err(error) if error.is_interruption() => self.job(job.tenant, job.id).await,
+                own => own,
+            };
+            if let Some(job) = own? {
+                self.pending.outbox();
+                return Ok(Accepted::Created(Box::new(job)));
+            }
+        }
+        let key = job.idempotency_key.as_deref().unwrap_or_default();
+        let found = self.replay(job.tenant, Idempotency { key, request_hash: &job.request_hash }).await?;
+        // The job that was in the way can only vanish between the two statements by the end of its retention.
+        Ok(found.unwrap_or(Accepted::Deleted))
+    }
+
+    /// Whether the rows were made; not when the id or the idempotency key is taken.
+    async fn insert(&self, job: &NewJob) -> Result<bool, Error> {
         let Submission { lane, task, options } = &job.submission;
         let units = i64::try_from(task.pixels()).unwrap_or(i64::MAX).max(1);
         let made = sqlx::query_scalar!(
@@ -72,7 +100,7 @@ impl Store {
                 values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
                         now() + least($10::float8, $11::float8) * interval '1 second',
                         now() + $11::float8 * interval '1 second', $16)
-                on conflict (tenant_id, idempotency_key) where idempotency_key is not null do nothing
+                on conflict do nothing
                 returning id
             ), request as (
                 insert into job_requests (job_id, task, metadata, request_hash, traceparent)
@@ -101,15 +129,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        if made.is_some() {
-            self.pending.outbox();
-            let job = self.job(job.tenant, job.id).await?;
-            return Ok(job.map_or(Accepted::Deleted, |job| Accepted::Created(Box::new(job))));
-        }
-        let key = job.idempotency_key.as_deref().unwrap_or_default();
-        let found = self.replay(job.tenant, Idempotency { key, request_hash: &job.request_hash }).await?;
-        // The job that was in the way can only vanish between the two statements by the end of its retention.
-        Ok(found.unwrap_or(Accepted::Deleted))
+        Ok(made.is_some())
     }
 
     /// The answer to a submission whose key is known already; `None` for a new key.

@@ -81,6 +81,18 @@ impl Error {
         }
     }
 
+    /// Whether the connection ended under the statement, and another one may serve it at once. What became of the
+    /// statement is not known.
+    pub(crate) fn is_interruption(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+            }
+            Self::Unavailable(sqlx::Error::Io(error)) => error.kind() != std::io::ErrorKind::TimedOut,
+            _ => false,
+        }
+    }
+
     pub(crate) fn bad_row(
         table: &'static str,
         column: &'static str,
