@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use darkroom_client::Client;
+use darkroom_jobs::{Lane, Pipeline};
 use darkroom_store::testing::TestDatabase;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,12 +35,26 @@ impl Catalog {
 
     /// A text-to-image model that is fetched from the hub's repository `id`.
     pub fn hub(id: &str) -> Self {
-        let model = format!("hub-{}", Uuid::now_v7().simple());
+        Self::stored(&format!("hub:{id}"))
+    }
+
+    /// A text-to-image model that is fetched from `source`.
+    pub fn stored(source: &str) -> Self {
+        let model = format!("stored-{}", Uuid::now_v7().simple());
         let entry = json!({
-            "pipeline": "text-to-image", "model_id": model, "source": format!("hub:{id}"), "warm": true,
+            "pipeline": "text-to-image", "model_id": model, "source": source, "warm": true,
             "defaults": {"width": 64, "height": 64, "steps": 2, "guidance_scale": 1.0},
         });
         Self { entries: vec![entry], model }
+    }
+
+    /// The same, and a fake image-to-text model.
+    pub fn with_captions(mut self) -> Self {
+        let model = format!("{}-captions", self.model);
+        self.entries.push(json!({
+            "pipeline": "image-to-text", "model_id": model, "source": "builtin:fake", "warm": true,
+        }));
+        self
     }
 
     /// The bundled demo models, their LoRA, and one for another model.
@@ -71,6 +86,7 @@ pub struct Deployment {
     pub dispatcher: Service,
     /// Where the API answers.
     pub url: String,
+    lane: Lane,
     folder: TempDir,
     settings: Vec<(String, String)>,
 }
@@ -83,7 +99,11 @@ impl Deployment {
 
     /// Starts them with further settings.
     pub async fn with(catalog: &Catalog, further: &[(&str, &str)]) -> Self {
-        let database = TestDatabase::create().await;
+        Self::on(TestDatabase::create().await, catalog, further).await
+    }
+
+    /// Starts them on a database that a test has made, with settings that may lead there and elsewhere in other ways.
+    pub async fn on(database: TestDatabase, catalog: &Catalog, further: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("catalog.json");
         std::fs::write(&path, Value::from(catalog.entries.clone()).to_string())
@@ -103,7 +123,13 @@ impl Deployment {
         let mut dispatcher = Service::spawn("darkroom-dispatcher", &[], &settings, folder.path());
         let url = format!("http://{}", api.logged("serving", "address").await);
         dispatcher.ready().await;
-        Self { database, api, dispatcher, url, folder, settings }
+        let lane = Lane::new(Pipeline::TextToImage, &catalog.model).expect("the model's name is one");
+        Self { database, api, dispatcher, url, lane, folder, settings }
+    }
+
+    /// The lane of requests that name no model.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// The settings of its services.
@@ -131,7 +157,7 @@ impl Deployment {
     }
 
     /// A new tenant's key.
-    pub(crate) async fn key(&self, name: &str) -> String {
+    pub async fn key(&self, name: &str) -> String {
         run("darkroom-api", &["tenants", "create", name], &self.settings, &self.folder).await;
         let arguments = ["api-keys", "create", "--tenant", name, "--name", "test"];
         run("darkroom-api", &arguments, &self.settings, &self.folder).await.trim().to_owned()
@@ -159,9 +185,21 @@ impl Deployment {
 
     /// Starts the API again where it was, after it was killed.
     pub async fn restart_api(&mut self) {
+        self.restart_api_with(&[]).await;
+    }
+
+    /// The same with further settings.
+    pub async fn restart_api_with(&mut self, further: &[(&str, &str)]) {
         let listen = self.url.trim_start_matches("http://").to_owned();
-        self.api = self.spawn("darkroom-api", &["serve"], &[("DARKROOM_LISTEN", &listen)]);
+        let settings = [&[("DARKROOM_LISTEN", &listen[..])], further].concat();
+        self.api = self.spawn("darkroom-api", &["serve"], &settings);
         self.api.logged("serving", "address").await;
+    }
+
+    /// Starts another dispatcher in place of the one that was, with further settings.
+    pub async fn restart_dispatcher_with(&mut self, further: &[(&str, &str)]) {
+        self.dispatcher = self.spawn("darkroom-dispatcher", &[], further);
+        self.dispatcher.ready().await;
     }
 
     /// Ends everything and drops the database.
@@ -183,6 +221,11 @@ async fn run(name: &str, arguments: &[&str], settings: &[(String, String)], fold
 /// The bundled models.
 pub fn models_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../models")
+}
+
+/// The bucket of the tests.
+pub fn bucket() -> &'static str {
+    crate::environment::BUCKET
 }
 
 /// Storage as the tests see it: to look for objects that should, or should not, be there.

@@ -94,11 +94,19 @@ impl Service {
 
     /// The most memory it has held at once, as the kernel counts (`VmHWM`).
     pub fn peak_memory_bytes(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("the service runs, on Linux");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel counts it");
+        self.kib("VmHWM:")
+    }
+
+    fn kib(&self, field: &str) -> u64 {
+        let line = self.status(field).expect("the service runs, and the kernel counts it");
         let kib = line.trim().trim_end_matches("kB").trim_end();
         kib.parse::<u64>().expect("a number of KiB") * 1024
+    }
+
+    /// What the kernel says of it under this name.
+    fn status(&self, field: &str) -> Option<String> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        status.lines().find_map(|line| line.strip_prefix(field)).map(str::to_owned)
     }
 
     /// SIGKILL, and waits for the end.
@@ -109,8 +117,43 @@ impl Service {
 
     /// SIGTERM.
     pub fn terminate(&self) {
-        let id = Pid::from_child(&self.child);
-        kill_process(id, Signal::TERM).expect("the process is ours");
+        self.signal(Signal::TERM);
+    }
+
+    /// SIGSTOP: it stands still until it is continued.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process is ours");
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_none())
+    }
+
+    /// Whether the kernel has it stopped.
+    pub fn is_frozen(&self) -> bool {
+        self.status("State:").is_some_and(|state| state.trim_start().starts_with(['T', 't']))
+    }
+
+    /// Memory that it holds now, as the kernel counts (`VmRSS`).
+    pub fn memory_bytes(&self) -> u64 {
+        self.kib("VmRSS:")
+    }
+
+    /// Files and sockets that it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))
+            .expect("the service runs, on Linux")
+            .count()
     }
 
     /// Waits for the end.

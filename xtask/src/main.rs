@@ -6,6 +6,7 @@
 
 mod commands;
 mod interrupt;
+mod measured;
 mod process;
 mod programs;
 mod progress;

@@ -1,13 +1,13 @@
 use std::time::Duration;
 
-use darkroom_e2e::{Catalog, Deployment, PrivateBroker};
+use darkroom_e2e::{Catalog, Deployment, PrivateServers};
 
 use crate::verify::{nothing_happened_twice, request, so_many_succeeded};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_outlive_a_broker_that_loses_everything() {
-    let broker = tokio::task::spawn_blocking(PrivateBroker::start).await.unwrap();
-    let deployment = Deployment::with(&Catalog::fake(20), &[("AMQP_URL", broker.url())]).await;
+    let broker = tokio::task::spawn_blocking(PrivateServers::broker).await.unwrap();
+    let deployment = Deployment::with(&Catalog::fake(20), &[("AMQP_URL", broker.amqp_url())]).await;
     let client = deployment.tenant("a").await;
     for seed in 0..40 {
         client.submit_text_to_image(&request("queued before", seed)).await.unwrap();
@@ -16,7 +16,7 @@ async fn jobs_outlive_a_broker_that_loses_everything() {
     so_many_succeeded(&deployment, 5, Duration::from_secs(60)).await;
 
     let broker = tokio::task::spawn_blocking(move || {
-        broker.stop_and_wipe();
+        broker.wipe_broker();
         broker
     })
     .await
@@ -26,7 +26,7 @@ async fn jobs_outlive_a_broker_that_loses_everything() {
         client.submit_text_to_image(&request("queued meanwhile", seed)).await.unwrap();
     }
     let broker = tokio::task::spawn_blocking(move || {
-        broker.restart();
+        broker.restart("rabbitmq");
         broker
     })
     .await

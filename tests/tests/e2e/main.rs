@@ -7,6 +7,7 @@ mod broker;
 mod command_line;
 mod documents;
 mod fairness;
+mod faults;
 mod full_size;
 mod models;
 mod processes;

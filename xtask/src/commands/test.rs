@@ -10,6 +10,7 @@ use clap::Args;
 use super::checks::Queries;
 use super::down;
 use crate::interrupt::Interrupt;
+use crate::measured::Measured;
 use crate::progress::{Step, note, print, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
@@ -20,8 +21,18 @@ const LEASE: Duration = Duration::from_secs(31);
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Arguments {
-    /// Run only tests whose name contains one of these, and skip formatting, lints and query data
+    /// Run only tests whose name contains one of these, and skip formatting, lints and query data; `faults` are
+    /// those that break things
     filters: Vec<String>,
+    /// Repeat what the fault tests drew from this seed
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Run each fault test so many times, with random timing and outages of full length
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    long: Option<u32>,
+    /// Write what the fault tests saw into docs/operations.md
+    #[arg(long)]
+    record: bool,
     /// Arguments for cargo test, such as `-p darkroom-store`; after a second `--`, for the test binaries
     #[arg(last = true)]
     cargo: Vec<String>,
@@ -142,12 +153,20 @@ impl Run<'_> {
             cargo.arg("--workspace");
         }
         cargo.args(for_cargo).arg("--").args(&arguments.filters).args(for_binaries);
+        if arguments.record {
+            // What tests that pass have printed is else kept back.
+            cargo.arg("--nocapture");
+        }
         cargo.envs(environment::test_connections(&stack.state()?));
         cargo.env("DARKROOM_TEST_STACK", stack.dir());
         cargo.env("XTASK_BIN", own_copy(stack)?);
+        cargo.envs(arguments.seed.map(|seed| ("DARKROOM_FAULT_SEED", seed.to_string())));
+        cargo.envs(arguments.long.map(|rounds| ("DARKROOM_FAULT_ROUNDS", rounds.to_string())));
+        let mut faults = Measured::faults();
         let status = workspace::run(cargo, self.interrupt, |line| {
             let _ = print(line);
             self.tally.add(line);
+            faults.take(line);
         })?;
         if !status.success() {
             bail!("cargo test failed ({status})");
@@ -155,7 +174,7 @@ impl Run<'_> {
         if self.tally.passed == 0 {
             bail!("no test was run");
         }
-        Ok(())
+        if arguments.record { faults.write() } else { Ok(()) }
     }
 }
 
