@@ -9,7 +9,8 @@ use darkroom_jobs::{
 };
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{
-    Accepted, Lease, LeaseRequest, LeasedJob, NewArtifact, NewJob, NewWorker, Recorded, Store,
+    Accepted, Lease, LeaseRequest, LeasedJob, NewArtifact, NewJob, NewWorker, Outcome, Recorded, Settled,
+    Store,
 };
 use uuid::Uuid;
 
@@ -147,4 +148,31 @@ pub(crate) async fn let_leases_expire(database: &TestDatabase) {
 /// Ends every backoff.
 pub(crate) async fn let_backoffs_end(database: &TestDatabase) {
     database.execute("update jobs set available_at = now(); update outbox set available_at = now()").await;
+}
+
+/// Moves everything that has happened into the past, as if so many seconds had gone by.
+pub(crate) async fn let_time_pass(database: &TestDatabase, seconds: u32) {
+    database
+        .execute(&format!(
+            "update jobs set created_at = created_at - interval '{seconds} s', deadline = deadline - interval '{seconds} s',
+                             available_at = available_at - interval '{seconds} s';
+             update attempts set leased_at = leased_at - interval '{seconds} s',
+                                 finished_at = finished_at - interval '{seconds} s'"
+        ))
+        .await;
+}
+
+/// Ends a leased job well.
+pub(crate) async fn succeed(store: &Store, leased: &LeasedJob) {
+    record(store, &leased.lease).await;
+    let outcome = Outcome::Succeeded { timings: [].into() };
+    assert_eq!(store.settle(&leased.lease, &outcome, 1).await.unwrap(), Settled::Done);
+}
+
+/// As many pictures, so as many times the pixels.
+pub(crate) fn with_images(mut job: NewJob, images: u32) -> NewJob {
+    if let Task::TextToImage(task) = &mut job.submission.task {
+        task.images = images;
+    }
+    job
 }

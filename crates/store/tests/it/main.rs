@@ -5,6 +5,7 @@ mod accept;
 mod builder;
 mod cancel;
 mod changes;
+mod fairness;
 mod lease;
 mod outbox;
 mod reap;
