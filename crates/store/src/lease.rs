@@ -1,5 +1,7 @@
 //! Leasing: which job a worker gets next. The one definition of order.
 
+use std::time::Duration;
+
 use darkroom_jobs::{JobId, Lane, LeaseToken, Task, TenantId, WorkerId};
 
 use crate::rows::At;
@@ -52,11 +54,23 @@ pub struct LeasedJob {
     pub traceparent: Option<String>,
 }
 
+/// What became of one question for work.
+enum Tried {
+    Leased(JobId),
+    /// Nothing was free, but a tenant with a limit has a job that could be leased if nobody else is just doing so.
+    Contended,
+    Nothing,
+}
+
 impl Store {
     /// Waiting this long raises a job by one priority class.
     const AGEING_SECONDS: f64 = 300.0;
     /// A job that waits this long for a model that is not loaded goes before jobs of loaded models.
     const AFFINITY_SECONDS: f64 = 15.0;
+    /// Questions in a row while other workers hold what could be leased.
+    const TRIES: u32 = 4;
+    /// Pause between two of them: a lease takes a few milliseconds.
+    const TRY_PAUSE: Duration = Duration::from_millis(5);
 
     /// Leases the best queued job of all the lanes, if there is one:
     ///
@@ -66,13 +80,32 @@ impl Store {
     /// 4. first in, first out.
     ///
     /// A recursive skip scan over `jobs_queued` visits one row per (lane, class, tenant), however many jobs wait.
+    /// Paused lanes are left out, and tenants that run as many jobs as they may.
     ///
     /// # Errors
     /// When the database is unavailable; [`Self::find_lease`] tells whether the lease was granted all the same.
     pub async fn lease(&self, request: &LeaseRequest<'_>) -> Result<Option<LeasedJob>, Error> {
+        let mut tries = Self::TRIES;
+        loop {
+            tries -= 1;
+            match self.try_lease(request).await? {
+                Tried::Leased(job) => {
+                    self.pending.job(job);
+                    return self.find_lease(request.token).await;
+                }
+                Tried::Contended if tries > 0 => tokio::time::sleep(Self::TRY_PAUSE).await,
+                Tried::Contended | Tried::Nothing => return Ok(None),
+            }
+        }
+    }
+
+    /// Never more than `max_running` jobs of a tenant run, however many workers ask at once: whoever leases a job of
+    /// a tenant with a limit holds the tenant's row until the commit, and counts what runs after it has it. Nobody
+    /// waits for that row: others take another tenant's job, or find that they have to ask again.
+    async fn try_lease(&self, request: &LeaseRequest<'_>) -> Result<Tried, Error> {
         let lanes: Vec<String> = request.lanes.iter().map(Lane::to_string).collect();
         let loaded: Vec<String> = request.loaded.iter().map(Lane::to_string).collect();
-        let leased = sqlx::query_scalar!(
+        let row = sqlx::query!(
             r#"
             with recursive heads (lane, class, tenant_id) as (
                 select l.lane, h.class, h.tenant_id
@@ -82,6 +115,7 @@ impl Store {
                     where state = 'queued' and lane = l.lane
                     order by class, tenant_id limit 1
                 ) h
+                where not exists (select from lanes where lane = l.lane and paused_at is not null)
                 union all
                 select p.lane, h.class, h.tenant_id
                 from heads p
@@ -90,11 +124,12 @@ impl Store {
                     where state = 'queued' and lane = p.lane and (class, tenant_id) > (p.class, p.tenant_id)
                     order by class, tenant_id limit 1
                 ) h
-            ), running (tenant_id, units) as (
-                select tenant_id, sum(units) from jobs where state = 'running' group by tenant_id
+            ), running (tenant_id, units, jobs) as (
+                select tenant_id, sum(units), count(*) from jobs where state = 'running' group by tenant_id
             ), ranked as (
-                select h.lane, h.class, h.tenant_id
+                select h.lane, h.class, h.tenant_id, t.max_running
                 from heads h
+                join tenants t on t.id = h.tenant_id
                 cross join lateral (
                     select id, extract(epoch from now() - created_at) as waited from jobs
                     where state = 'queued' and lane = h.lane and class = h.class and tenant_id = h.tenant_id
@@ -108,6 +143,7 @@ impl Store {
                     where lane = h.lane and tenant_id = h.tenant_id
                     order by leased_at desc limit 1
                 ) latest on true
+                where t.max_running is null or coalesce(r.jobs, 0) < t.max_running
                 order by not (h.lane = any($4::text[]) or first.waited > $7),
                          greatest(h.class - floor(first.waited / $6), 0),
                          coalesce(r.units, 0),
@@ -118,8 +154,19 @@ impl Store {
                 -- Lazily, in order of rank: the first head that no other worker is taking at this moment.
                 select j.id from ranked r
                 cross join lateral (
+                    select r.tenant_id as id where r.max_running is null
+                    union all
+                    -- What a statement reads is as old as the statement: the count under the lock is a function's,
+                    -- which reads anew. The offset keeps the planner from counting first.
+                    select t.id from (
+                        select id, max_running from tenants where id = r.tenant_id and r.max_running is not null
+                        offset 0 for no key update skip locked
+                    ) t
+                    where t.max_running is null or running_jobs(t.id) < t.max_running
+                ) allowed
+                cross join lateral (
                     select id from jobs
-                    where state = 'queued' and lane = r.lane and class = r.class and tenant_id = r.tenant_id
+                    where state = 'queued' and lane = r.lane and class = r.class and tenant_id = allowed.id
                       and available_at <= now() and deadline > now()
                       and (avoid_worker is distinct from $1 or avoid_until <= now())
                     order by id limit 1
@@ -132,10 +179,13 @@ impl Store {
                     started_at = coalesce(started_at, now())
                 from pick where j.id = pick.id and j.state = 'queued'
                 returning j.id, j.attempt, j.lane, j.tenant_id
+            ), attempt as (
+                insert into attempts (job_id, number, worker_id, lane, tenant_id, lease_token, lease_expires_at)
+                select id, attempt, $1, lane, tenant_id, $2, now() + $5 * interval '1 second' from leased
+                returning job_id
             )
-            insert into attempts (job_id, number, worker_id, lane, tenant_id, lease_token, lease_expires_at)
-            select id, attempt, $1, lane, tenant_id, $2, now() + $5 * interval '1 second' from leased
-            returning job_id
+            select (select job_id from attempt) as job,
+                   exists (select from ranked where max_running is not null) as "limited!"
             "#,
             request.worker.as_uuid(),
             request.token.as_uuid(),
@@ -145,11 +195,13 @@ impl Store {
             Self::AGEING_SECONDS as _,
             Self::AFFINITY_SECONDS as _
         )
-        .fetch_optional(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        let Some(job) = leased else { return Ok(None) };
-        self.pending.job(JobId::from_uuid(job));
-        self.find_lease(request.token).await
+        Ok(match row.job {
+            Some(job) => Tried::Leased(JobId::from_uuid(job)),
+            None if row.limited => Tried::Contended,
+            None => Tried::Nothing,
+        })
     }
 
     /// The job held under this token; `None` when the lease was never granted or is gone.

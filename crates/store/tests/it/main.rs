@@ -7,6 +7,7 @@ mod cancel;
 mod changes;
 mod fairness;
 mod lease;
+mod limits;
 mod outbox;
 mod reap;
 mod schema;
