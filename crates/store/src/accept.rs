@@ -32,6 +32,13 @@ pub struct NewJob {
     pub traceparent: Option<String>,
 }
 
+impl NewJob {
+    /// Its weight in the order of leases: billed pixels.
+    pub fn units(&self) -> i64 {
+        i64::try_from(self.submission.task.pixels()).unwrap_or(i64::MAX).max(1)
+    }
+}
+
 /// The two halves of an idempotency check.
 #[derive(Debug, Clone, Copy)]
 pub struct Idempotency<'a> {
@@ -91,7 +98,6 @@ impl Store {
     /// Whether the rows were made; not when the id or the idempotency key is taken.
     async fn insert(&self, job: &NewJob) -> Result<bool, Error> {
         let Submission { lane, task, options } = &job.submission;
-        let units = i64::try_from(task.pixels()).unwrap_or(i64::MAX).max(1);
         let made = sqlx::query_scalar!(
             r#"
             with job as (
@@ -115,7 +121,7 @@ impl Store {
             lane.to_string(),
             options.priority.class(),
             i16::try_from(job.max_attempts).unwrap_or(i16::MAX),
-            units,
+            job.units(),
             job.price,
             job.currency,
             job.idempotency_key,

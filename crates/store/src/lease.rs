@@ -64,7 +64,7 @@ enum Tried {
 
 impl Store {
     /// Waiting this long raises a job by one priority class.
-    const AGEING_SECONDS: f64 = 300.0;
+    pub(crate) const AGEING_SECONDS: f64 = 300.0;
     /// A job that waits this long for a model that is not loaded goes before jobs of loaded models.
     const AFFINITY_SECONDS: f64 = 15.0;
     /// Questions in a row while other workers hold what could be leased.

@@ -14,6 +14,8 @@
 
 mod accept;
 mod artifacts;
+mod backlog;
+mod blocked;
 mod cancel;
 mod changes;
 mod config;
@@ -22,6 +24,7 @@ mod heartbeat;
 mod keys;
 mod lease;
 mod outbox;
+mod place;
 mod pool;
 mod reap;
 mod rows;
@@ -38,6 +41,8 @@ mod workers;
 
 pub use accept::{Accepted, Idempotency, NewJob};
 pub use artifacts::{Artifact, ArtifactObject, NewArtifact, Recorded};
+pub use backlog::{Backlog, Limits, Tally};
+pub use blocked::Blocked;
 pub use cancel::{Canceled, Deleted};
 pub use changes::{Change, Changes};
 pub use config::StoreConfig;
@@ -46,6 +51,7 @@ pub use heartbeat::{Beat, Pulse};
 pub use keys::{ApiKey, ListedKey, NewApiKey, Scope};
 pub use lease::{Lease, LeaseRequest, LeasedJob};
 pub use outbox::OutboxRow;
+pub use place::{Place, Queued};
 pub use reap::Reaped;
 pub use schema::MINIMUM_SCHEMA;
 pub use settle::{Outcome, Settled};

@@ -9,6 +9,7 @@ mod fairness;
 mod lease;
 mod limits;
 mod outbox;
+mod place;
 mod reap;
 mod schema;
 mod settle;
