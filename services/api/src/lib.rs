@@ -12,7 +12,6 @@ pub mod commands;
 pub mod config;
 mod deadline;
 mod etag;
-mod image_header;
 mod intake;
 mod jobs;
 mod links;
@@ -30,7 +29,6 @@ mod watch;
 
 pub use api::{Api, ApiParts, router};
 pub use auth::{Reader, Submitter, TenantKey};
-pub use image_header::Unusable;
 pub use jobs::resource::JobView;
 pub use links::Links;
 pub use mint::Mint;

@@ -13,6 +13,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::{FieldError, Invalid, JobState, Pipeline};
 use darkroom_ops::with_causes;
+use darkroom_pictures::Unusable;
 use darkroom_store::Scope;
 
 pub(crate) use body::render;
@@ -78,7 +79,7 @@ pub enum Error {
     },
     /// The file is no picture that can be used.
     #[error(transparent)]
-    Image(#[from] crate::image_header::Unusable),
+    Image(#[from] Unusable),
     /// The idempotency key stands for another request.
     #[error("this Idempotency-Key was used for another request")]
     KeyReused,

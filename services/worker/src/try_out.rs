@@ -16,7 +16,7 @@ use darkroom_models::{LatentDiffusion, LoadOptions, Output, Request, Run, load};
 
 use self::arguments::RunArguments;
 use self::report::Report;
-use crate::{encode, inputs};
+use crate::encode;
 
 /// What the program does besides being a worker.
 #[derive(Debug, Subcommand)]
@@ -53,7 +53,7 @@ impl RunArguments {
 
     fn caption(&self, image: &Path) -> anyhow::Result<()> {
         let bytes = fs::read(image).with_context(|| format!("failed to read {}", image.display()))?;
-        let image = inputs::decode(bytes.into()).with_context(|| format!("{}", image.display()))?;
+        let image = darkroom_pictures::decode(&bytes).with_context(|| format!("{}", image.display()))?;
         let mut report = Report::begin();
         let (device, folder) = (self.device()?, self.folder());
         let mut model = load(&folder, Pipeline::ImageToText, &device, &self.options())?;

@@ -7,7 +7,6 @@ use rust_decimal::Decimal;
 use super::idempotency::request_hash;
 use super::receive::ReceivedImage;
 use super::{IdempotencyKey, Intake, Received, Staged, Terms};
-use crate::image_header::ImageHeader;
 use crate::{Error, ProblemField};
 
 /// Where errors about the picture point.
@@ -56,15 +55,17 @@ impl Intake {
 /// The picture as a task has it. One that cannot be used stands in for a whole one while the document is
 /// checked, and is refused after that.
 fn input_image(image: &ReceivedImage) -> InputImage {
-    let stand_in = ImageHeader { content_type: "application/octet-stream", width: 1, height: 1 };
-    let header = image.header.unwrap_or(stand_in);
+    let (content_type, width, height) = match image.header {
+        Ok(header) => (header.format.content_type(), header.width, header.height),
+        Err(_) => ("application/octet-stream", 1, 1),
+    };
     InputImage {
         key: image.key.clone(),
-        content_type: header.content_type.to_owned(),
+        content_type: content_type.to_owned(),
         size_bytes: image.size_bytes,
         sha256: hex::encode(image.sha256),
-        width: header.width,
-        height: header.height,
+        width,
+        height,
     }
 }
 

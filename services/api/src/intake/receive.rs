@@ -8,6 +8,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 use darkroom_blobs::{UploadError, input_key};
 use darkroom_jobs::JobId;
+use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tokio::sync::SemaphorePermit;
@@ -15,7 +16,6 @@ use tokio::time::timeout;
 use tower_http::timeout::{TimeoutBody, TimeoutError};
 
 use super::{Intake, Staged};
-use crate::image_header::{HeaderScan, ImageHeader, Unusable};
 use crate::{Error, ProblemField};
 
 /// Largest JSON document.

@@ -118,3 +118,15 @@ fn a_text_that_no_segment_holds_is_cut() {
         assert_eq!(image::load_from_memory(&bytes).unwrap().width(), 64);
     }
 }
+
+#[test]
+fn nothing_of_a_file_that_came_in_but_its_pixels_goes_out() {
+    let payload = b"<script>alert(1)</script>";
+    let mut file = written(PictureFormat::Png, Some("payload <script>alert(1)</script>"));
+    file.extend(payload);
+    let picture = darkroom_pictures::decode(&file).unwrap();
+    for format in formats() {
+        let bytes = encode(&picture, format, None).unwrap();
+        assert!(!bytes.windows(8).any(|window| window == &payload[..8]));
+    }
+}

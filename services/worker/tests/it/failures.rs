@@ -17,7 +17,7 @@ async fn callers_mistake_fails_the_job_at_once() {
         assert_eq!(job.failure.unwrap().class, FailureClass::InvalidInput);
     }
     let message = site.job(captioned).await.failure.unwrap().message;
-    assert_eq!(message, "the image is none of PNG, JPEG, WebP and GIF");
+    assert_eq!(message, "the file is no PNG, JPEG, WebP or GIF image");
     worker.stop().await;
     site.clean(&[drawn, captioned]).await;
 }

@@ -1,13 +1,16 @@
-"""Writes the pictures that `src/inputs/tests.rs` decodes, and what Pillow makes of them.
+"""Writes the pictures that `src/decode/tests.rs` decodes, and what Pillow makes of them.
 
 NAME.EXT is an input; NAME.EXT.png is `ImageOps.exif_transpose(…).convert("RGB")` of it, as the reference
 processors of captioning models prepare pictures. `upright.png` is what every `orientation-N.EXT` shows.
 
     pip install pillow==13.0.0 numpy && python make_images.py
+
+`separate-*.jpg` need libjpeg's `jpegtran`.
 """
 
 import pathlib
 import struct
+import subprocess
 import zlib
 
 import numpy as np
@@ -57,6 +60,17 @@ def expect(name):
         ImageOps.exif_transpose(image).convert("RGB").save(FOLDER / f"{name}.png")
 
 
+def write_separate(name, image, **options):
+    """A JPEG that is not progressive and has each component in a scan of its own."""
+    image.save(FOLDER / name, **options)
+    with open(FOLDER / "scans.txt", "w") as scans:
+        scans.write("0; 1; 2;")
+    command = ["jpegtran", "-scans", scans.name, "-outfile", FOLDER / name, FOLDER / name]
+    subprocess.run(command, check=True)
+    pathlib.Path(scans.name).unlink()
+    expect(name)
+
+
 def main():
     picture = upright()
     picture.save(FOLDER / "upright.png")
@@ -67,6 +81,9 @@ def main():
     write("cmyk.jpg", Image.fromarray(np.repeat(ink[None], HEIGHT, 0), "CMYK"), quality=100)
     write("grey.jpg", picture.convert("L"), quality=100)
     write("progressive.jpg", picture, quality=100, subsampling=0, progressive=True)
+    wide = Image.fromarray(np.stack([np.mgrid[0:40, 0:52][1] * 4, np.mgrid[0:40, 0:52][0] * 6, np.full((40, 52), 90)], -1).astype(np.uint8))
+    write_separate("separate-420.jpg", wide, quality=95, subsampling=2)
+    write_separate("separate-444.jpg", wide, quality=95, subsampling=0)
     write("grey-alpha.png", Image.merge("LA", (picture.convert("L"), ramp)))
     write("palette-transparent.png", picture.quantize(16), transparency=bytes(range(0, 256, 16)))
     write("pixel.png", picture.crop((3, 3, 4, 4)))
