@@ -89,8 +89,9 @@ fn images_have_the_versions_of_the_local_stack() {
     let version = toolchain.trim_matches('"');
     assert!(read("deploy/Dockerfile").contains(&format!("\nARG RUST_VERSION={version}\n")), "{version}");
 
-    let weed = read("xtask/src/programs/weed.rs");
-    let weed = weed.lines().find_map(|line| line.strip_prefix("const VERSION: &str = ")).unwrap();
-    let version = weed.trim_end_matches(';').trim_matches('"');
+    let known = read("xtask/src/programs/known.rs");
+    let (_, weed) = known.split_once("title: \"SeaweedFS\",").unwrap();
+    let version = weed.lines().find_map(|line| line.trim().strip_prefix("version: ")).unwrap();
+    let version = version.trim_end_matches(',').trim_matches('"');
     assert!(read("docker-compose.yml").contains(&format!(":-chrislusf/seaweedfs:{version}}}")), "{version}");
 }

@@ -2,6 +2,7 @@
 
 mod checks;
 mod demo;
+mod deny;
 mod down;
 mod env;
 mod logs;
@@ -46,6 +47,8 @@ enum Command {
     Test(test::Arguments),
     /// Does what `test` does, with plain output
     Ci,
+    /// Checks licences, bans, sources and advisories of all dependencies, as far as there is a network
+    Deny,
     /// Compares the models with the reference and writes the differences into docs/models.md
     Parity,
     /// Keeps the committed query data of crates/store in step with its queries
@@ -75,6 +78,7 @@ pub(crate) fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         Command::Demo(arguments) => demo::run(&arguments, interrupt),
         Command::Test(arguments) => test::run(&arguments, test::Output::Lively, interrupt),
         Command::Ci => test::run(&test::Arguments::default(), test::Output::Plain, interrupt),
+        Command::Deny => deny::run(interrupt),
         Command::Parity => parity::run(interrupt),
         Command::Sqlx(command) => sqlx::run(command, interrupt),
         Command::Stack(command) => stack::run(command, interrupt),

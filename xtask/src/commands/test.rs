@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::checks::Queries;
-use super::down;
+use super::{deny, down};
 use crate::interrupt::Interrupt;
 use crate::measured::Measured;
 use crate::progress::{Step, note, print, seconds};
@@ -74,6 +74,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output, interrupt: &Interrupt) 
     let mut run = Run { output, interrupt, failed: Vec::new(), tally: Tally::default() };
     if arguments.is_everything() {
         run.step("formatting", |run| run.cargo(&["fmt", "--all", "--check"]))?;
+        run.step("dependencies", |run| deny::run(run.interrupt))?;
     }
     let mut scratch = Scratch::start("test", &Component::INFRASTRUCTURE, interrupt)?;
     if arguments.is_everything() {

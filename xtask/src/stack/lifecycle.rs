@@ -10,8 +10,8 @@ use rustix::process::Signal;
 use super::{Component, Stack, files, postgres, services};
 use crate::interrupt::Interrupt;
 use crate::process;
+use crate::programs::WEED;
 use crate::programs::apt::{self, Package};
-use crate::programs::weed;
 use crate::progress::Step;
 use crate::supervisor::{
     self,
@@ -37,7 +37,7 @@ pub(crate) fn install(log_dir: &Path, components: &[Component], interrupt: &Inte
     }
     apt::ensure(&packages, &log, interrupt)?;
     if components.contains(&Component::Seaweedfs) {
-        weed::ensure(&log, interrupt)?;
+        WEED.ensure(&log, interrupt)?;
     }
     Ok(())
 }

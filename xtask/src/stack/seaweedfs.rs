@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::ports::Port;
 use super::{Component, Stack, State, files};
-use crate::programs::weed;
+use crate::programs::WEED;
 
 /// The server. It writes its log to stderr.
 pub(crate) fn command(stack: &Stack, state: &State) -> Result<Command> {
@@ -30,7 +30,7 @@ pub(crate) fn command(stack: &Stack, state: &State) -> Result<Command> {
     // Read from the working directory. One volume a bucket is plenty here; seven is the default.
     files::write_private(&dir.join("master.toml"), "[master.volume_growth]\ncopy_1 = 1\n")?;
 
-    let mut command = Command::new(weed::path()?);
+    let mut command = Command::new(WEED.path()?);
     command.current_dir(&dir).env("HOME", &dir).stdin(Stdio::null());
     command.args(["-logtostderr=true", "server", "-dir=."]);
     command.args([

