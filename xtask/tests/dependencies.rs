@@ -13,8 +13,14 @@ const WRAPPERS: [(&str, &str); 4] = [
     ("candle-core", "darkroom-models"),
 ];
 /// Crates that know nothing of one another; only services combine them.
-const PARTS: [&str; 5] =
-    ["darkroom-store", "darkroom-queue", "darkroom-blobs", "darkroom-models", "darkroom-pictures"];
+const PARTS: [&str; 6] = [
+    "darkroom-store",
+    "darkroom-queue",
+    "darkroom-blobs",
+    "darkroom-models",
+    "darkroom-outbound",
+    "darkroom-pictures",
+];
 const SERVICES: [&str; 3] = ["darkroom-api", "darkroom-dispatcher", "darkroom-worker"];
 
 /// Names of the dependencies of each package, without those of its tests and its build script.
