@@ -73,3 +73,13 @@ id!(
     LeaseToken,
     "lease"
 );
+id!(
+    /// An endpoint of a tenant.
+    WebhookId,
+    "webhook"
+);
+id!(
+    /// An event on its way to an endpoint: the message's id.
+    DeliveryId,
+    "delivery"
+);

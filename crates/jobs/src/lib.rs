@@ -13,6 +13,7 @@
 //! ```
 
 mod catalog;
+mod event;
 mod failure;
 mod fields;
 mod ids;
@@ -28,8 +29,9 @@ mod warning;
 pub use catalog::{
     Catalog, CatalogError, Defaults, Limits, Lora, Model, Repository, SafetyChecker, Source, is_commit,
 };
+pub use event::{Event, redelivery};
 pub use failure::{Failure, FailureClass, Retry, RetryPolicy};
-pub use ids::{ArtifactId, IdError, JobId, LeaseToken, TenantId, WorkerId};
+pub use ids::{ArtifactId, DeliveryId, IdError, JobId, LeaseToken, TenantId, WebhookId, WorkerId};
 pub use lane::{Lane, LaneError};
 pub use loras::{Loras, LorasError};
 pub use output::{FormatName, PictureFormat, PictureOutput, Quality};

@@ -1,4 +1,4 @@
-//! Jobs, attempts, artifacts, usage and the outbox in Postgres.
+//! Jobs, attempts, artifacts, usage, webhooks and the outbox in Postgres.
 //!
 //! Postgres decides: every change of a job's state is one short transaction here, and every write by a worker names
 //! its lease token, so a worker whose lease is gone changes nothing. Rows are locked in one order, the job
@@ -19,6 +19,8 @@ mod blocked;
 mod cancel;
 mod changes;
 mod config;
+mod courier;
+mod deliveries;
 mod error;
 mod heartbeat;
 mod keys;
@@ -37,6 +39,7 @@ pub mod testing;
 mod usage;
 mod view;
 mod warnings;
+mod webhooks;
 mod workers;
 
 pub use accept::{Accepted, Idempotency, NewJob};
@@ -46,6 +49,8 @@ pub use blocked::Blocked;
 pub use cancel::{Canceled, Deleted};
 pub use changes::{Change, Changes};
 pub use config::StoreConfig;
+pub use courier::{DeliveryAttempt, DeliveryBacklog, DueDelivery, InFlight, Verdict};
+pub use deliveries::{Delivery, DeliveryFilter, DeliveryState, Sending};
 pub use error::Error;
 pub use heartbeat::{Beat, Pulse};
 pub use keys::{ApiKey, ListedKey, NewApiKey, Scope};
@@ -60,4 +65,5 @@ pub use sweep::ClosedAttempt;
 pub use tenants::Tenant;
 pub use usage::{DailyUsage, RolledUp};
 pub use view::{Job, JobFilter, JobVersion, Progress};
+pub use webhooks::{DisabledReason, NewWebhook, Webhook, WebhookChange};
 pub use workers::{FilesStatus, ModelStatus, NewWorker, Worker};

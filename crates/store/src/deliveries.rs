@@ -1,0 +1,255 @@
+//! Deliveries as the owners of their endpoints see them.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use darkroom_jobs::{DeliveryId, Event, JobId, TenantId, UnknownWord, WebhookId};
+use uuid::Uuid;
+
+use crate::rows::At;
+use crate::{DeliveryAttempt, Error, Store};
+
+/// An event and an endpoint.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The message's id.
+    pub id: DeliveryId,
+    /// What happened.
+    pub event: Event,
+    /// To which job; `None` for a test.
+    pub job: Option<JobId>,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// When it happened.
+    pub created_at: DateTime<Utc>,
+    /// When it is tried next; `None` unless it is pending.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    /// When it was taken or given up.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Attempts so far, in order.
+    pub attempts: Vec<DeliveryAttempt>,
+}
+
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// It is yet to be made, for the first time or again.
+    Pending,
+    /// It was taken.
+    Delivered,
+    /// It was given up.
+    Failed,
+}
+
+impl DeliveryState {
+    /// The word in the API and the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl FromStr for DeliveryState {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Pending, Self::Delivered, Self::Failed]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+            .ok_or_else(|| UnknownWord {
+                what: "state",
+                word: word.to_owned(),
+                allowed: "pending, delivered, failed",
+            })
+    }
+}
+
+/// Which deliveries to list. Newest first.
+#[derive(Debug, Clone, Default)]
+pub struct DeliveryFilter {
+    /// Only deliveries in this state.
+    pub state: Option<DeliveryState>,
+    /// Only deliveries older than this one.
+    pub before: Option<DeliveryId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// What became of a wish to send something.
+#[derive(Debug, Clone)]
+pub enum Sending {
+    /// It is pending.
+    Pending(Box<Delivery>),
+    /// The endpoint is disabled.
+    Disabled,
+    /// The tenant has no such endpoint, or the endpoint no such delivery.
+    NotFound,
+}
+
+struct DeliveryRow {
+    id: Uuid,
+    event: String,
+    job_id: Option<Uuid>,
+    state: String,
+    created_at: DateTime<Utc>,
+    next_attempt_at: DateTime<Utc>,
+    finished_at: Option<DateTime<Utc>>,
+}
+
+impl TryFrom<DeliveryRow> for Delivery {
+    type Error = Error;
+
+    fn try_from(row: DeliveryRow) -> Result<Self, Error> {
+        let at = At { table: "webhook_deliveries", id: row.id };
+        let state = at.word("state", &row.state)?;
+        Ok(Self {
+            id: DeliveryId::from_uuid(row.id),
+            event: at.word("event", &row.event)?,
+            job: row.job_id.map(JobId::from_uuid),
+            state,
+            created_at: row.created_at,
+            next_attempt_at: (state == DeliveryState::Pending).then_some(row.next_attempt_at),
+            finished_at: row.finished_at,
+            attempts: Vec::new(),
+        })
+    }
+}
+
+impl Store {
+    /// How long a delivery is kept once it is finished.
+    pub const DELIVERY_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+
+    /// A page of an endpoint's deliveries, newest first; empty when the tenant has no such endpoint.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn deliveries(
+        &self,
+        tenant: TenantId,
+        webhook: WebhookId,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<Delivery>, Error> {
+        let rows = sqlx::query_as!(
+            DeliveryRow,
+            r#"select d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at
+               from webhook_deliveries d join webhooks w on w.id = d.webhook_id
+               where d.webhook_id = $1 and w.tenant_id = $2 and w.deleted_at is null and d.id < $3
+                 and ($4::text is null or d.state = $4)
+               order by d.id desc limit $5"#,
+            webhook.as_uuid(),
+            tenant.as_uuid(),
+            filter.before.map_or(Uuid::max(), DeliveryId::as_uuid),
+            filter.state.map(DeliveryState::as_str),
+            filter.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut deliveries = rows.into_iter().map(Delivery::try_from).collect::<Result<Vec<_>, _>>()?;
+        self.attach_attempts(&mut deliveries).await?;
+        Ok(deliveries)
+    }
+
+    async fn attach_attempts(&self, deliveries: &mut [Delivery]) -> Result<(), Error> {
+        let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.id.as_uuid()).collect();
+        let rows = sqlx::query!(
+            "select delivery_id, started_at, duration_ms, status, error, response
+             from webhook_attempts where delivery_id = any($1) order by delivery_id, number",
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut by_delivery: HashMap<DeliveryId, Vec<DeliveryAttempt>> = HashMap::new();
+        for row in rows {
+            let at = At { table: "webhook_attempts", id: row.delivery_id };
+            let delivery = DeliveryId::from_uuid(row.delivery_id);
+            by_delivery.entry(delivery).or_default().push(DeliveryAttempt {
+                delivery,
+                started_at: row.started_at,
+                duration: Duration::from_millis(at.integer("duration_ms", row.duration_ms)?),
+                status: row.status.map(|status| at.integer("status", status)).transpose()?,
+                error: row.error,
+                response: row.response,
+            });
+        }
+        for delivery in deliveries {
+            delivery.attempts = by_delivery.remove(&delivery.id).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Makes a delivery pending again, with the whole schedule before it, whatever became of it.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn resend_delivery(
+        &self,
+        tenant: TenantId,
+        webhook: WebhookId,
+        delivery: DeliveryId,
+    ) -> Result<Sending, Error> {
+        let row = sqlx::query_as!(
+            DeliveryRow,
+            r#"update webhook_deliveries d
+               set state = 'pending', failures = 0, next_attempt_at = now(), finished_at = null
+               from webhooks w
+               where d.id = $1 and d.webhook_id = $2 and w.id = d.webhook_id and w.tenant_id = $3
+                 and w.deleted_at is null and w.disabled_at is null
+               returning d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at"#,
+            delivery.as_uuid(),
+            webhook.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        if let Some(row) = row {
+            return self.pending_delivery(row).await;
+        }
+        // Told apart from a delivery that is not there: the endpoint's owner can do something about it.
+        let there = sqlx::query_scalar!(
+            r#"select d.id from webhook_deliveries d join webhooks w on w.id = d.webhook_id
+               where d.id = $1 and d.webhook_id = $2 and w.tenant_id = $3 and w.deleted_at is null"#,
+            delivery.as_uuid(),
+            webhook.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(if there.is_some() { Sending::Disabled } else { Sending::NotFound })
+    }
+
+    /// Sends a message to an endpoint that is about no job.
+    ///
+    /// # Errors
+    /// When the database is unavailable; the message may be sent all the same.
+    pub async fn send_test(&self, tenant: TenantId, webhook: WebhookId) -> Result<Sending, Error> {
+        let row = sqlx::query_as!(
+            DeliveryRow,
+            r#"insert into webhook_deliveries (id, webhook_id, event)
+               select uuid_v7(), id, $3 from webhooks
+               where id = $1 and tenant_id = $2 and deleted_at is null and disabled_at is null
+               returning id, event, job_id, state, created_at, next_attempt_at, finished_at"#,
+            webhook.as_uuid(),
+            tenant.as_uuid(),
+            Event::Test.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        match row {
+            Some(row) => self.pending_delivery(row).await,
+            None if self.webhook(tenant, webhook).await?.is_some() => Ok(Sending::Disabled),
+            None => Ok(Sending::NotFound),
+        }
+    }
+
+    async fn pending_delivery(&self, row: DeliveryRow) -> Result<Sending, Error> {
+        let mut deliveries = [Delivery::try_from(row)?];
+        self.attach_attempts(&mut deliveries).await?;
+        let [delivery] = deliveries;
+        Ok(Sending::Pending(Box::new(delivery)))
+    }
+}
