@@ -13,11 +13,12 @@ const WRAPPERS: [(&str, &str); 4] = [
     ("candle-core", "darkroom-models"),
 ];
 /// Crates that know nothing of one another; only services combine them.
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "darkroom-store",
     "darkroom-queue",
     "darkroom-blobs",
     "darkroom-models",
+    "darkroom-links",
     "darkroom-outbound",
     "darkroom-pictures",
 ];

@@ -19,9 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
-use crate::links::Links;
 use crate::watch::Watch;
-use crate::{Error, JobView};
+use crate::{Error, JobView, Links};
 
 /// The jobs in the store, as this service shows them.
 #[derive(Debug, Clone)]

@@ -14,7 +14,6 @@ mod deadline;
 mod etag;
 mod intake;
 mod jobs;
-mod links;
 mod mint;
 mod models;
 mod observe;
@@ -29,8 +28,8 @@ mod watch;
 
 pub use api::{Api, ApiParts, router};
 pub use auth::{Reader, Submitter, TenantKey};
+pub use darkroom_links::Links;
 pub use jobs::resource::JobView;
-pub use links::Links;
 pub use mint::Mint;
 pub use problem::{Error, Legacy, Problem, ProblemField};
 pub use server::Server;

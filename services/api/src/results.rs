@@ -14,13 +14,13 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_blobs::{Blobs, ByteRange, Presign};
+use darkroom_links::ResultName;
 use darkroom_store::{ArtifactObject, Store};
 use url::form_urlencoded;
 
 use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
-use crate::links::{Links, ResultName};
-use crate::{Error, Problem};
+use crate::{Error, Links, Problem};
 use range::Wanted;
 
 /// How long a presigned URL works.

@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::links::Links;
+use crate::Links;
 
 /// A job.
 #[derive(Debug, Clone, Serialize, ToSchema)]

@@ -7,7 +7,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use url::Url;
 
-use crate::config::UrlSecret;
+use crate::UrlSecret;
 
 /// Makes URLs under the service's public address.
 ///
@@ -21,9 +21,11 @@ pub struct Links {
 
 /// A result's file name, `{artifact}.{extension}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ResultName {
-    pub(crate) artifact: ArtifactId,
-    pub(crate) extension: &'static str,
+pub struct ResultName {
+    /// Which result.
+    pub artifact: ArtifactId,
+    /// The ending that stands for its media type.
+    pub extension: &'static str,
 }
 
 impl Links {
@@ -50,7 +52,7 @@ impl Links {
     }
 
     /// Whether `signature` was made by [`Self::result`]. Takes the same time for every wrong one.
-    pub(crate) fn verify(&self, name: ResultName, signature: &str) -> bool {
+    pub fn verify(&self, name: ResultName, signature: &str) -> bool {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap_or_default();
         self.mac(name).verify_slice(&bytes).is_ok()
     }
@@ -77,7 +79,7 @@ fn extension(content_type: &str) -> &'static str {
 
 impl ResultName {
     /// Reads a file name; `None` for one that this service never gave out.
-    pub(crate) fn parse(file: &str) -> Option<Self> {
+    pub fn parse(file: &str) -> Option<Self> {
         let (artifact, extension) = file.split_once('.')?;
         let known = EXTENSIONS.iter().map(|(_, known)| *known).chain([OTHER]);
         let extension = known.into_iter().find(|known| *known == extension)?;
