@@ -1,5 +1,8 @@
 //! What owners do to their jobs: cancel and delete.
 
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
 use darkroom_jobs::{JobId, TenantId};
 use uuid::Uuid;
 
@@ -28,12 +31,24 @@ pub enum Deleted {
     NotFound,
 }
 
+/// Tries of a cancellation after the first, and the pause before them.
+const TRIES: usize = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
 impl Store {
-    /// Cancels a job and revokes the lease under which it runs.
+    /// Cancels a job and revokes the lease under which it runs. Done again where the database undid it or the
+    /// connection broke.
     ///
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
     pub async fn cancel(&self, tenant: TenantId, id: JobId) -> Result<Canceled, Error> {
+        let cancel = || self.try_cancel(tenant, id);
+        let delays =
+            ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(TRIES).with_jitter();
+        cancel.retry(delays).when(|error| error.is_undone() || error.is_interruption()).await
+    }
+
+    async fn try_cancel(&self, tenant: TenantId, id: JobId) -> Result<Canceled, Error> {
         let mut transaction = self.pool.begin().await?;
         let canceled = sqlx::query_scalar!(
             "update jobs

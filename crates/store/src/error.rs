@@ -81,6 +81,12 @@ impl Error {
         }
     }
 
+    /// Whether the database undid the transaction in favour of another one: it is to be done again.
+    pub(crate) fn is_undone(&self) -> bool {
+        let Self::Unavailable(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| code == "40001" || code == "40P01")
+    }
+
     /// Whether the connection ended under the statement, and another one may serve it at once. What became of the
     /// statement is not known.
     pub(crate) fn is_interruption(&self) -> bool {
