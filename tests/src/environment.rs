@@ -13,6 +13,11 @@ pub(crate) fn optional(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// The library that shows a process another time than that of the machine.
+pub fn faketime() -> String {
+    variable("TEST_FAKETIME")
+}
+
 /// The program of a service, beside the tests' own.
 pub(crate) fn program(name: &str) -> PathBuf {
     let program = programs_folder().join(name);

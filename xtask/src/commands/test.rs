@@ -11,6 +11,8 @@ use super::checks::Queries;
 use super::{deny, down};
 use crate::interrupt::Interrupt;
 use crate::measured::Measured;
+use crate::programs;
+use crate::programs::apt::{self, Package};
 use crate::progress::{Step, note, print, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
@@ -161,6 +163,8 @@ impl Run<'_> {
         cargo.envs(environment::test_connections(&stack.state()?));
         cargo.env("DARKROOM_TEST_STACK", stack.dir());
         cargo.env("XTASK_BIN", own_copy(stack)?);
+        apt::ensure(&[Package::Faketime], &stack.log_dir().join("install.log"), self.interrupt)?;
+        cargo.envs(programs::faketime().map(|library| ("TEST_FAKETIME", library)));
         cargo.envs(arguments.seed.map(|seed| ("DARKROOM_FAULT_SEED", seed.to_string())));
         cargo.envs(arguments.long.map(|rounds| ("DARKROOM_FAULT_ROUNDS", rounds.to_string())));
         let mut faults = Measured::faults();

@@ -21,6 +21,7 @@ pub(crate) enum Package {
     Postgresql,
     Rabbitmq,
     PythonVenv,
+    Faketime,
 }
 
 impl Package {
@@ -29,6 +30,7 @@ impl Package {
             Self::Postgresql => "postgresql",
             Self::Rabbitmq => "rabbitmq-server",
             Self::PythonVenv => "python3-venv",
+            Self::Faketime => "faketime",
         }
     }
 
@@ -37,6 +39,7 @@ impl Package {
             Self::Postgresql => super::postgres_bin().is_err(),
             Self::Rabbitmq => super::rabbitmq_server().is_err() || super::epmd().is_err(),
             Self::PythonVenv => true,
+            Self::Faketime => super::faketime().is_none(),
         }
     }
 }

@@ -83,6 +83,12 @@ pub(crate) fn epmd() -> Result<PathBuf> {
     on_path("epmd").or_else(|| debian.exists().then(|| debian.to_path_buf())).context("found no epmd")
 }
 
+/// The library that shows a process another time, from Debian's package `faketime`.
+pub(crate) fn faketime() -> Option<PathBuf> {
+    let libraries = fs::read_dir("/usr/lib").ok()?.flatten();
+    libraries.map(|folder| folder.path().join("faketime/libfaketimeMT.so.1")).find(|file| file.is_file())
+}
+
 /// The program `name` in the folders of `PATH` and those that only root's holds.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -14,6 +14,7 @@ pub(crate) struct Chance {
 
 impl Chance {
     /// Of a row. Prints the seed, which a failed test shows.
+    #[expect(clippy::print_stdout, reason = "the runner shows it with the failed test")]
     pub(crate) fn of(row: u32) -> Self {
         let seed = fault_seed().unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000));
         println!("row {row} draws from seed {seed}: cargo xtask test faults --seed {seed}");
@@ -23,6 +24,11 @@ impl Chance {
     /// How often the row is run.
     pub(crate) fn rounds(&self) -> u32 {
         self.rounds.unwrap_or(1)
+    }
+
+    /// Whether everything is to last as long as it may.
+    pub(crate) fn is_long(&self) -> bool {
+        self.rounds.is_some()
     }
 
     /// How long an outage lasts: `full` at most in a long run, and some 10 s in a short one.

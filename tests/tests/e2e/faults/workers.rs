@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use darkroom_client::{Job, JobState};
-use darkroom_e2e::{Service, until};
+use darkroom_e2e::{Catalog, Service, faketime, until};
 use tokio::time::Instant;
 
 use super::chance::Chance;
@@ -60,6 +60,49 @@ async fn row_1_a_worker_is_killed() {
     }
     invariants::hold(&world, &Submitted::all(jobs), Repeated::Some, RECOVERY).await;
     drop(heir);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_1_a_worker_is_killed_with_other_leases() {
+    let chance = Chance::of(1);
+    // As it comes in long runs, and as short as it can be in all.
+    let leases: &[&str] = if chance.is_long() { &["1", "30"] } else { &["1"] };
+    for lease in leases {
+        let world = World::with_catalog(&Catalog::fake(20), &[("DARKROOM_LEASE_SECONDS", lease)]).await;
+        let heir = world.deployment.worker().await;
+        heir.freeze();
+        let mut victim = world.doomed_worker("kill@worker.stepped#2");
+        let job = world.submit(4).await;
+        killed(&mut victim).await;
+        heir.thaw();
+        let (job, took) = world.succeeds_within(&job, RECOVERY + Duration::from_secs(30)).await;
+        let when = format!("mid-inference, lease of {lease} s");
+        seen(1, KILL, &when, &format!("done again after {}, {} attempts", seconds(took), job.attempts));
+        invariants::hold(&world, &Submitted::all([job.id]), Repeated::Some, RECOVERY).await;
+        drop(heir);
+        world.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_1_two_workers_die_on_one_job() {
+    let world = World::start(20).await;
+    let job = world.submit(4).await;
+    for _ in 0..2 {
+        let mut victim = world.doomed_worker("kill@worker.stepped");
+        killed(&mut victim).await;
+    }
+    let job = world.client.wait(job.id, RECOVERY).await.unwrap();
+    let error = job.error.unwrap();
+    assert_eq!(
+        (job.state, job.attempts, &error.code[..]),
+        (JobState::Failed, 2, "poison"),
+        "{}",
+        error.message
+    );
+    seen(1, KILL, "two workers on one job", "failed as `poison`, so that it kills no third one");
+    invariants::hold(&world, &Submitted::all([job.id]), Repeated::Some, RECOVERY).await;
     world.end().await;
 }
 
@@ -164,6 +207,31 @@ async fn begun(world: &World, job: &Job) {
         (job.state == JobState::Running).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_17_a_workers_clock_is_off() {
+    let chance = Chance::of(17);
+    let world = World::start(50).await;
+    let mut jobs = Vec::new();
+    for _ in 0..chance.rounds() {
+        for offset in ["+2h", "-2h"] {
+            let clock = [
+                ("LD_PRELOAD", &faketime()[..]),
+                ("FAKETIME", offset),
+                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+            ];
+            let worker = world.deployment.worker_with(&clock).await;
+            // Longer than a lease.
+            let job = world.submit(100).await;
+            let (job, _) = world.succeeds_within(&job, Duration::from_secs(60)).await;
+            assert_eq!(job.attempts, 1, "{}", worker.log());
+            jobs.push(job.id);
+        }
+    }
+    seen(17, "worker's clock two hours off", "ahead and behind", "leases unaffected: one attempt each");
+    invariants::hold(&world, &Submitted::all(jobs), Repeated::None, RECOVERY).await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
