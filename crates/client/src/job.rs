@@ -74,6 +74,12 @@ pub struct Job {
     pub warnings: Vec<Warning>,
     /// Why it failed.
     pub error: Option<Failure>,
+    /// Where it stands in its model's queue; `None` unless it is queued.
+    #[serde(default)]
+    pub queue: Option<QueuePlace>,
+    /// Why a queued job cannot start at the moment, such as `no_worker_for_model`; `None` while it waits for its turn.
+    #[serde(default)]
+    pub blocked_reason: Option<String>,
     /// How far the running attempt is; `None` unless the job runs.
     pub progress: Option<Progress>,
     /// Attempts that were started.
@@ -98,6 +104,15 @@ pub struct Job {
     pub expires_at: DateTime<Utc>,
     /// Where to look and what to do.
     pub links: Links,
+}
+
+/// Where a queued job stands: estimates.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct QueuePlace {
+    /// 1 for the job that will start next.
+    pub position: u64,
+    /// Seconds until it starts; `None` while that is not known.
+    pub estimated_wait_seconds: Option<f64>,
 }
 
 /// A stored result.

@@ -31,7 +31,7 @@ mod usage;
 
 pub use client::{Client, JobFilter};
 pub use error::{Error, FieldError, Problem};
-pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress, Warning};
+pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress, QueuePlace, Warning};
 pub use model::{Download, Model, ModelList, ModelState};
 pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
 pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};

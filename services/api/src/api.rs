@@ -18,6 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
 use crate::auth::Keys;
+use crate::backlog::Backlogs;
 use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
 use crate::jobs::{self, Jobs};
 use crate::models::{self, Models};
@@ -60,7 +61,8 @@ impl Api {
         let ApiParts { store, blobs, catalog, links, mint, stop } = parts;
         let links = Arc::new(links);
         let watch = Watch::default();
-        let jobs = Jobs { store: store.clone(), links: links.clone(), watch, stop: stop.clone() };
+        let backlogs = Backlogs::new(store.clone());
+        let jobs = Jobs { store: store.clone(), links: links.clone(), backlogs, watch, stop: stop.clone() };
         let intake = Intake::new(IntakeParts {
             store: store.clone(),
             blobs: blobs.clone(),

@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod cursor;
 pub(crate) mod delete;
 pub(crate) mod list;
+pub(crate) mod queue;
 pub(crate) mod resource;
 pub(crate) mod show;
 pub(crate) mod submit;
@@ -17,16 +18,18 @@ use darkroom_jobs::{JobId, JobState, TenantId};
 use darkroom_store::{Job, Store};
 use tokio_util::sync::CancellationToken;
 
+use crate::backlog::Backlogs;
 use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
 use crate::watch::Watch;
-use crate::{Error, JobView, Links};
+use crate::{Error, Links};
 
 /// The jobs in the store, as this service shows them.
 #[derive(Debug, Clone)]
 pub(crate) struct Jobs {
     pub(crate) store: Store,
     pub(crate) links: Arc<Links>,
+    pub(crate) backlogs: Backlogs,
     pub(crate) watch: Watch,
     /// Ends every wait.
     pub(crate) stop: CancellationToken,
@@ -77,10 +80,6 @@ impl Jobs {
             () = self.stop.cancelled() => {}
         }
         self.find(tenant, id).await
-    }
-
-    pub(crate) fn view(&self, job: Job) -> JobView {
-        JobView::new(job, &self.links)
     }
 }
 

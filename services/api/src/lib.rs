@@ -8,6 +8,7 @@
 
 mod api;
 mod auth;
+mod backlog;
 pub mod commands;
 pub mod config;
 mod deadline;

@@ -41,5 +41,5 @@ pub(crate) async fn cancel(
     if canceled == Canceled::AlreadyFinal && job.state != JobState::Canceled {
         return Err(Error::AlreadyFinal(job.state));
     }
-    Ok(Json(jobs.view(job)))
+    Ok(Json(jobs.view(job).await))
 }

@@ -56,7 +56,7 @@ pub(crate) async fn list(
     let more = found.len() > page;
     found.truncate(page);
     let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id));
-    Ok(Json(JobPage { jobs: found.into_iter().map(|job| jobs.view(job)).collect(), next_cursor }))
+    Ok(Json(JobPage { jobs: jobs.views(found).await, next_cursor }))
 }
 
 fn parse(query: &str) -> Result<JobFilter, Vec<ProblemField>> {

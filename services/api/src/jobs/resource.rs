@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::queue::QueueView;
 use crate::Links;
 
 /// A job.
@@ -39,6 +40,12 @@ pub struct JobView {
     pub warnings: Vec<WarningView>,
     /// Why it failed.
     pub error: Option<FailureView>,
+    /// Where it stands in the queue; null unless the job is queued.
+    pub queue: Option<QueueView>,
+    /// Why a queued job cannot start at the moment, whatever its place: `lane_paused`, `no_worker_for_model`,
+    /// `model_loading`, `waiting_for_retry` or `tenant_limit`; null while it just waits for its turn.
+    #[schema(example = "no_worker_for_model")]
+    pub blocked_reason: Option<&'static str>,
     /// How far the running attempt is; null unless the job runs.
     pub progress: Option<ProgressView>,
     /// Attempts that were started.
@@ -241,7 +248,7 @@ impl Serialize for Timestamp {
 }
 
 impl JobView {
-    /// The resource for `job`.
+    /// The resource for `job`, without where it stands in the queue.
     pub fn new(job: Job, links: &Links) -> Self {
         let money = |amount: Decimal| Money { amount: amount.to_string(), currency: job.currency.clone() };
         Self {
@@ -263,6 +270,8 @@ impl JobView {
                 step: p.step,
                 steps: p.steps,
             }),
+            queue: None,
+            blocked_reason: None,
             attempts: job.attempts,
             price: money(job.price),
             cost: job.cost.map(money),

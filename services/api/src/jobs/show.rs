@@ -51,8 +51,11 @@ pub(crate) async fn show(
     };
     let tag = etag::of_version(job.version);
     let known = none_match.is_some_and(|have| have.matches(&tag));
-    let mut response =
-        if known { StatusCode::NOT_MODIFIED.into_response() } else { Json(jobs.view(job)).into_response() };
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(jobs.view(job).await).into_response()
+    };
     let headers = response.headers_mut();
     headers.insert(ETAG, HeaderValue::try_from(tag).map_err(Error::internal)?);
     if let Some(applied) = prefer.applied() {

@@ -91,7 +91,7 @@ pub(crate) async fn submit(
         headers.insert(PREFERENCE_APPLIED, applied);
     }
     let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, headers, Json(jobs.view(job))).into_response())
+    Ok((status, headers, Json(jobs.view(job).await)).into_response())
 }
 
 fn headers(job: &Job) -> Result<HeaderMap, Error> {

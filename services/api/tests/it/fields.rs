@@ -23,6 +23,7 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
       "body": {
         "artifacts": [],
         "attempts": 0,
+        "blocked_reason": "no_worker_for_model",
         "cost": null,
         "created_at": "[created_at]",
         "deadline": "[deadline]",
@@ -61,6 +62,10 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
         },
         "priority": "normal",
         "progress": null,
+        "queue": {
+          "estimated_wait_seconds": null,
+          "position": 1
+        },
         "started_at": null,
         "state": "queued",
         "timings": null,

@@ -14,6 +14,7 @@ mod models;
 mod openapi;
 mod outage;
 mod protocol;
+mod queue;
 mod results;
 mod show;
 mod shutdown;

@@ -37,6 +37,7 @@ async fn a_finished_job_shows_everything() {
           }
         ],
         "attempts": 1,
+        "blocked_reason": null,
         "cost": {
           "amount": "0.00008192",
           "currency": "USD"
@@ -76,6 +77,7 @@ async fn a_finished_job_shows_everything() {
         },
         "priority": "normal",
         "progress": null,
+        "queue": null,
         "started_at": "[started_at]",
         "state": "succeeded",
         "timings": {

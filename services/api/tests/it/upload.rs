@@ -53,6 +53,7 @@ async fn a_picture_is_enough_for_a_caption() {
       "body": {
         "artifacts": [],
         "attempts": 0,
+        "blocked_reason": "no_worker_for_model",
         "cost": null,
         "created_at": "[created_at]",
         "deadline": "[deadline]",
@@ -83,6 +84,10 @@ async fn a_picture_is_enough_for_a_caption() {
         },
         "priority": "normal",
         "progress": null,
+        "queue": {
+          "estimated_wait_seconds": null,
+          "position": 1
+        },
         "started_at": null,
         "state": "queued",
         "timings": null,

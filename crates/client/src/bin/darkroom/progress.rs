@@ -5,7 +5,7 @@ use std::time::Duration;
 use darkroom_client::{Job, JobState};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::show::clip;
+use crate::show::{clip, standing};
 
 /// More jobs than this share one bar.
 const BARS: usize = 8;
@@ -99,7 +99,7 @@ impl Place {
             }
             // The latest progress stays on the bar until there is news.
             (JobState::Running, None) if self.bar.position() > 0 => {}
-            (state, _) => self.bar.set_message(state.as_str()),
+            _ => self.bar.set_message(standing(job)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use comfy_table::{Table, presets};
-use darkroom_client::{Job, JobState, Money};
+use darkroom_client::{Job, JobState, Money, QueuePlace};
 
 /// Rows under a head, in aligned columns.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -56,8 +56,17 @@ pub(crate) fn standing(job: &Job) -> String {
             progress.step,
             progress.steps
         ),
-        (None, None) => job.state.to_string(),
+        (None, None) => match (&job.blocked_reason, job.queue) {
+            (Some(reason), _) => format!("{}: {}", job.state, reason.replace('_', " ")),
+            (None, Some(place)) => waiting(job.state, place),
+            (None, None) => job.state.to_string(),
+        },
     }
+}
+
+fn waiting(state: JobState, place: QueuePlace) -> String {
+    let wait = place.estimated_wait_seconds.map(|seconds| format!(", about {seconds:.0} s to go"));
+    format!("{state}, number {} in line{}", place.position, wait.unwrap_or_default())
 }
 
 /// Everything there is to say about a job, a line each.

@@ -1,0 +1,59 @@
+//! What waits and what runs, a second old at most: one query a second, however many requests ask, and none while
+//! nobody does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use darkroom_store::{Backlog, Store};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// How old an answer may be.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// An answer is kept for at least so many times as long as it took, so that a queue that is too long for its
+/// database does not become the database's only business.
+const REST: u32 = 10;
+/// Longer than this nobody waits for one. It is not worth more.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The backlog as this process knows it. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Backlogs {
+    store: Store,
+    latest: Arc<Mutex<Latest>>,
+}
+
+#[derive(Debug)]
+struct Latest {
+    /// `None` while the database does not tell.
+    backlog: Option<Arc<Backlog>>,
+    until: Option<Instant>,
+}
+
+impl Backlogs {
+    pub(crate) fn new(store: Store) -> Self {
+        Self { store, latest: Arc::new(Mutex::new(Latest { backlog: None, until: None })) }
+    }
+
+    /// The latest one; `None` while the database does not tell. Whoever comes while it is asked for waits for the
+    /// same answer.
+    pub(crate) async fn latest(&self) -> Option<Arc<Backlog>> {
+        let mut latest = self.latest.lock().await;
+        let asked = Instant::now();
+        if latest.until.is_none_or(|until| until <= asked) {
+            latest.backlog = match timeout(TIMEOUT, self.store.backlog()).await {
+                Ok(Ok(backlog)) => Some(Arc::new(backlog)),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "failed to read the backlog");
+                    None
+                }
+                Err(_) => {
+                    tracing::debug!("the backlog took too long to read");
+                    None
+                }
+            };
+            latest.until = Some(Instant::now() + MAX_AGE.max(asked.elapsed() * REST));
+        }
+        latest.backlog.clone()
+    }
+}

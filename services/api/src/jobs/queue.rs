@@ -1,0 +1,81 @@
+//! Where a queued job stands.
+
+use std::collections::HashMap;
+
+use darkroom_jobs::{JobId, JobState};
+use darkroom_store::{Blocked, Job, Place};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Jobs;
+use crate::JobView;
+use crate::deadline::bounded;
+
+/// Where a queued job stands in its model's queue: estimates, that change without a new version of the job.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Queue)]
+pub struct QueueView {
+    /// 1 for the job that will start next.
+    #[schema(example = 3)]
+    pub position: u64,
+    /// Seconds until it starts, by how long the latest jobs took; null while that is not known, or while something
+    /// else than the jobs before it keeps it from starting.
+    #[schema(example = 12.5)]
+    pub estimated_wait_seconds: Option<f64>,
+}
+
+/// What is known of a queued job beyond its row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    place: Place,
+    blocked: Option<Blocked>,
+}
+
+impl Jobs {
+    /// A job as the API shows it.
+    pub(crate) async fn view(&self, job: Job) -> JobView {
+        let standings = self.standings(std::slice::from_ref(&job)).await;
+        self.show(job, &standings)
+    }
+
+    /// Jobs as the API shows them.
+    pub(crate) async fn views(&self, jobs: Vec<Job>) -> Vec<JobView> {
+        let standings = self.standings(&jobs).await;
+        jobs.into_iter().map(|job| self.show(job, &standings)).collect()
+    }
+
+    fn show(&self, job: Job, standings: &HashMap<JobId, Standing>) -> JobView {
+        let standing = standings.get(&job.id).copied();
+        let mut view = JobView::new(job, &self.links);
+        if let Some(Standing { place, blocked }) = standing {
+            let wait = place.wait.filter(|_| blocked.is_none());
+            let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
+            view.queue = Some(QueueView {
+                position: place.ahead + 1,
+                estimated_wait_seconds: wait.map(|wait| tenths(wait.as_secs_f64())),
+            });
+            view.blocked_reason = blocked.map(Blocked::as_str);
+        }
+        view
+    }
+
+    /// Where those of these jobs stand that are queued. A job is shown without that rather than not at all.
+    async fn standings(&self, jobs: &[Job]) -> HashMap<JobId, Standing> {
+        let queued: Vec<JobId> =
+            jobs.iter().filter(|job| job.state == JobState::Queued).map(|job| job.id).collect();
+        if queued.is_empty() {
+            return HashMap::new();
+        }
+        let Some(backlog) = self.backlogs.latest().await else { return HashMap::new() };
+        match bounded(self.store.queued(&queued)).await {
+            Ok(queued) => queued
+                .into_iter()
+                .map(|job| (job.id, Standing { place: backlog.place(&job), blocked: backlog.blocked(&job) }))
+                .collect(),
+            Err(error) => {
+                tracing::debug!(%error, "failed to see where jobs stand");
+                HashMap::new()
+            }
+        }
+    }
+}
