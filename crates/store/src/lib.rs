@@ -13,6 +13,7 @@
 //! ```
 
 mod accept;
+mod admission;
 mod artifacts;
 mod backlog;
 mod blocked;
@@ -43,6 +44,7 @@ mod webhooks;
 mod workers;
 
 pub use accept::{Accepted, Idempotency, NewJob};
+pub use admission::Spent;
 pub use artifacts::{Artifact, ArtifactObject, NewArtifact, Recorded};
 pub use backlog::{Backlog, Limits, Tally};
 pub use blocked::Blocked;

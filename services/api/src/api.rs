@@ -17,6 +17,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::backlog::Backlogs;
 use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
@@ -24,7 +25,7 @@ use crate::jobs::{self, Jobs};
 use crate::models::{self, Models};
 use crate::results::{self, Results};
 use crate::usage::{self, Usage};
-use crate::{Error, Links, Mint, Watch, observe, openapi};
+use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi};
 
 /// What an [`Api`] is made of.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct ApiParts {
     pub links: Links,
     /// Ids and seeds.
     pub mint: Mint,
+    /// How much may wait.
+    pub capacity: Capacity,
     /// Cancelled when held answers are to be given at once.
     pub stop: CancellationToken,
 }
@@ -58,16 +61,18 @@ pub struct Api {
 impl Api {
     /// Puts the parts together.
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { store, blobs, catalog, links, mint, stop } = parts;
+        let ApiParts { store, blobs, catalog, links, mint, capacity, stop } = parts;
         let links = Arc::new(links);
         let watch = Watch::default();
         let backlogs = Backlogs::new(store.clone());
+        let admission = Admission::new(store.clone(), capacity, backlogs.clone());
         let jobs = Jobs { store: store.clone(), links: links.clone(), backlogs, watch, stop: stop.clone() };
         let intake = Intake::new(IntakeParts {
             store: store.clone(),
             blobs: blobs.clone(),
             catalog: catalog.clone(),
             mint: mint.clone(),
+            admission,
             stop,
         });
         let results = Results { store: store.clone(), blobs, links };

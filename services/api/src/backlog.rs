@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use darkroom_store::{Backlog, Store};
+use darkroom_store::{Backlog, NewJob, Store};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -55,5 +55,12 @@ impl Backlogs {
             latest.until = Some(Instant::now() + MAX_AGE.max(asked.elapsed() * REST));
         }
         latest.backlog.clone()
+    }
+
+    /// Counts a job that was just accepted here, so that a burst within a second is seen as well.
+    pub(crate) async fn add(&self, job: &NewJob) {
+        if let Some(backlog) = &mut self.latest.lock().await.backlog {
+            Arc::make_mut(backlog).add(job);
+        }
     }
 }

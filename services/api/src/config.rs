@@ -11,6 +11,8 @@ use darkroom_store::StoreConfig;
 use secrecy::SecretString;
 use url::Url;
 
+use crate::Capacity;
+
 pub use darkroom_links::UrlSecret;
 
 /// Everything `serve` needs.
@@ -27,6 +29,10 @@ pub struct ServeConfig {
     /// Logs, metrics and health.
     #[command(flatten)]
     pub ops: OpsConfig,
+
+    /// How much may wait.
+    #[command(flatten)]
+    pub capacity: Capacity,
 
     /// Address the API answers on; port 0 takes any free one.
     #[arg(

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use darkroom_blobs::Blobs;
 use darkroom_jobs::{Catalog, JobId, TenantId};
-use darkroom_store::{Job, NewJob, Store};
+use darkroom_store::{Idempotency, Job, NewJob, Store};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::Error;
+use crate::admission::Admission;
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
@@ -44,6 +45,7 @@ pub(crate) struct Intake {
     blobs: Blobs,
     catalog: Arc<Catalog>,
     mint: Mint,
+    admission: Admission,
     uploads: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -56,6 +58,7 @@ pub(crate) struct IntakeParts {
     pub(crate) blobs: Blobs,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) mint: Mint,
+    pub(crate) admission: Admission,
     pub(crate) stop: CancellationToken,
 }
 
@@ -80,9 +83,9 @@ pub(crate) struct Replayed;
 
 impl Intake {
     pub(crate) fn new(parts: IntakeParts) -> Self {
-        let IntakeParts { store, blobs, catalog, mint, stop } = parts;
+        let IntakeParts { store, blobs, catalog, mint, admission, stop } = parts;
         let uploads = Arc::new(Semaphore::new(UPLOADS));
-        Self { store, blobs, catalog, mint, uploads, tasks: TaskTracker::new(), stop }
+        Self { store, blobs, catalog, mint, admission, uploads, tasks: TaskTracker::new(), stop }
     }
 
     /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.
@@ -95,17 +98,31 @@ impl Intake {
 
     /// Checks and accepts what was received. A caller that goes away meanwhile does not interrupt it.
     pub(crate) async fn accept(&self, terms: Terms, received: Received) -> Result<Accepted, Error> {
+        let key = terms.key;
         let (new, staged) = self.check(terms, received)?;
         let intake = self.clone();
-        let accepting = async move { intake.store_job(new, staged).await };
+        let accepting = async move { intake.store_job(key, new, staged).await };
         self.tasks.spawn(accepting.in_current_span()).await.map_err(Error::internal)?
     }
 
-    async fn store_job(&self, new: NewJob, staged: Option<Staged>) -> Result<Accepted, Error> {
+    async fn store_job(
+        &self,
+        key: TenantKey,
+        new: NewJob,
+        staged: Option<Staged>,
+    ) -> Result<Accepted, Error> {
         use darkroom_store::Accepted as Outcome;
+        if let Some(refusal) = self.admission.refusal(&key, &new).await {
+            // What was accepted before is answered, however much waits now.
+            return match self.replay(&new).await? {
+                Some(job) => Ok(Accepted { job, replayed: Some(Replayed) }),
+                None => Err(refusal.into()),
+            };
+        }
         match bounded(self.store.accept(&new)).await {
             Ok(Outcome::Created(job)) => {
                 darkroom_ops::crash_point("api.accepted");
+                self.admission.accepted(&new).await;
                 if let Some(staged) = staged {
                     staged.keep();
                 }
@@ -120,6 +137,19 @@ impl Intake {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The job of an earlier submission with the same key.
+    async fn replay(&self, new: &NewJob) -> Result<Option<Job>, Error> {
+        use darkroom_store::Accepted as Outcome;
+        let Some(key) = &new.idempotency_key else { return Ok(None) };
+        let with = Idempotency { key, request_hash: &new.request_hash };
+        match bounded(self.store.replay(new.tenant, with)).await? {
+            Some(Outcome::Created(job) | Outcome::Replayed(job)) => Ok(Some(*job)),
+            Some(Outcome::KeyReused) => Err(Error::KeyReused),
+            Some(Outcome::Deleted) => Err(Error::Deleted),
+            None => Ok(None),
         }
     }
 

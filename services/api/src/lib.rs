@@ -6,6 +6,7 @@
 //!
 //! [`router`] is the whole API as a service for tests and [`Server`]; `commands` is what the program does.
 
+mod admission;
 mod api;
 mod auth;
 mod backlog;
@@ -27,6 +28,7 @@ mod server;
 mod usage;
 mod watch;
 
+pub use admission::{Capacity, Refusal};
 pub use api::{Api, ApiParts, router};
 pub use auth::{Reader, Submitter, TenantKey};
 pub use darkroom_links::Links;

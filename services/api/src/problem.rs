@@ -16,6 +16,8 @@ use darkroom_ops::with_causes;
 use darkroom_pictures::Unusable;
 use darkroom_store::Scope;
 
+use crate::Refusal;
+
 pub(crate) use body::render;
 pub use body::{Legacy, Problem, ProblemField};
 
@@ -98,6 +100,9 @@ pub enum Error {
         /// Size of the result.
         size_bytes: u64,
     },
+    /// A limit of the caller, or of the whole.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// As many uploads run as the service takes at once.
     #[error("too many uploads at once: try again soon")]
     Busy,
@@ -146,6 +151,10 @@ impl Error {
             Self::RangeNotSatisfiable { .. } => {
                 (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "Range not satisfiable")
             }
+            Self::Refused(refusal @ Refusal::Overloaded { .. }) => {
+                (S::SERVICE_UNAVAILABLE, refusal.code(), "Overloaded")
+            }
+            Self::Refused(refusal) => (S::TOO_MANY_REQUESTS, refusal.code(), "Over a limit"),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too busy"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable for now"),
             Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
@@ -156,6 +165,7 @@ impl Error {
         match self {
             Self::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Self::Busy | Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_SOON.as_secs().into())),
+            Self::Refused(refusal) => Some((RETRY_AFTER, refusal.retry_after().as_secs().max(1).into())),
             Self::RangeNotSatisfiable { size_bytes } => {
                 HeaderValue::try_from(format!("bytes */{size_bytes}"))
                     .ok()

@@ -9,6 +9,7 @@ async fn a_wrong_setting_stops_a_service_with_its_name() {
         ("darkroom-api", "serve", "DARKROOM_URL_SECRET", "secret", "64 hexadecimal digits"),
         ("darkroom-api", "serve", "DARKROOM_PUBLIC_URL", "ftp://x", "http:// or https://"),
         ("darkroom-api", "serve", "DATABASE_URL", "mysql://x", "postgres://"),
+        ("darkroom-api", "serve", "DARKROOM_MAX_WAIT_SECONDS", "0", "1..=2592000"),
         ("darkroom-api", "serve", "DARKROOM_CATALOG", "/nowhere.json", "/nowhere.json"),
         ("darkroom-dispatcher", "", "AMQP_URL", "http://x", "amqp"),
         ("darkroom-dispatcher", "", "S3_ENDPOINT", "x", "http:// or https://"),

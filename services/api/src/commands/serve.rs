@@ -41,6 +41,7 @@ pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Resu
         catalog: Arc::new(catalog),
         links: Links::new(&public, secret),
         mint: Mint::from_os(),
+        capacity: config.capacity,
         stop: soft.clone(),
     });
     add_checks(&context, &store, &blobs);

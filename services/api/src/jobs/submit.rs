@@ -59,6 +59,8 @@ const LOOK_AGAIN_S: u64 = 1;
          content_type = "application/problem+json"),
         (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`.", body = Problem,
          content_type = "application/problem+json"),
+        (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`.",
+         body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "Not now: see `Retry-After`.", body = Problem,
          content_type = "application/problem+json"),
     ),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darkroom_api::config::UrlSecret;
-use darkroom_api::{Api, ApiParts, Links, Mint, Server, router};
+use darkroom_api::{Api, ApiParts, Capacity, Links, Mint, Server, router};
 use darkroom_blobs::{Blobs, BlobsConfig};
 use darkroom_jobs::{Catalog, TenantId};
 use darkroom_store::testing::TestDatabase;
@@ -52,13 +52,22 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) async fn start() -> Self {
+        Self::start_with_capacity(Capacity::default()).await
+    }
+
+    /// An app in which no more than this may wait.
+    pub(crate) async fn start_with_capacity(capacity: Capacity) -> Self {
         let storage = storage("darkroom-test");
         Blobs::connect(&storage).ensure_bucket().await.expect("the test storage answers");
-        Self::start_with(storage).await
+        Self::start_on(storage, capacity).await
     }
 
     /// An app on storage of its own choice, whether it is there or not.
     pub(crate) async fn start_with(storage: BlobsConfig) -> Self {
+        Self::start_on(storage, Capacity::default()).await
+    }
+
+    async fn start_on(storage: BlobsConfig, capacity: Capacity) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let database = TestDatabase::create().await;
         make_keys(&database).await;
@@ -74,6 +83,7 @@ impl App {
             catalog: Arc::new(Catalog::parse(CATALOG).unwrap()),
             links: Links::new(&public, secret),
             mint: Mint::from_os(),
+            capacity,
             stop: stop.clone(),
         });
         let server = Server::new(listener, router(api.clone()), stop.clone(), CancellationToken::new());

@@ -1,6 +1,7 @@
 //! The API over HTTP, on a real database and real storage: run through `cargo xtask test`.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
+mod admission;
 mod app;
 mod auth;
 mod cancel;

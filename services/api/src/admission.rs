@@ -1,0 +1,179 @@
+//! Whether another job is accepted: limits of its key and its tenant (429), and what the whole deployment can bear
+//! (503). Counts are a second old at most, plus what this process has accepted since, so that accepting stays one
+//! statement. Without counts jobs are accepted: a database that cannot count refuses them by itself.
+
+mod capacity;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use darkroom_jobs::{Priority, TenantId};
+use darkroom_store::{Backlog, NewJob, Spent, Store};
+use moka::future::Cache;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::auth::TenantKey;
+use crate::backlog::Backlogs;
+use crate::deadline::bounded;
+pub use capacity::Capacity;
+
+/// How old a count may be.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// Counts kept in memory, of tenants and of keys.
+const CACHED: u64 = 10_000;
+/// When to try again where nothing is known of when that will help.
+const SOON: Duration = Duration::from_secs(5);
+/// The longest time after which to try again, but for the end of a day.
+const LATE: Duration = Duration::from_secs(60);
+
+/// Why a job is not accepted now.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// The tenant has as many queued jobs as it may.
+    #[error("{max} jobs are queued, as many as this tenant may have: try again when some have started")]
+    QueueFull {
+        /// How many it may have.
+        max: i32,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The tenant's day has cost what it may cost.
+    #[error("with this job the day would cost more than the {max} that this tenant may spend")]
+    DailyCost {
+        /// What it may spend.
+        max: Decimal,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The key has as many unfinished interactive jobs as it may.
+    #[error(
+        "{max} interactive jobs are unfinished, as many as this key may have: try again when one has ended, \
+             or with another priority"
+    )]
+    InteractiveLimit {
+        /// How many it may have.
+        max: u32,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// More waits than the deployment can bear.
+    #[error("too many jobs wait: try again later")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+impl Refusal {
+    /// When to try again.
+    pub(crate) fn retry_after(&self) -> Duration {
+        match self {
+            Self::QueueFull { retry_after, .. }
+            | Self::DailyCost { retry_after, .. }
+            | Self::InteractiveLimit { retry_after, .. }
+            | Self::Overloaded { retry_after } => *retry_after,
+        }
+    }
+
+    /// The stable word for it.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::QueueFull { .. } => "queue_limit",
+            Self::DailyCost { .. } => "daily_cost_limit",
+            Self::InteractiveLimit { .. } => "interactive_limit",
+            Self::Overloaded { .. } => "overloaded",
+        }
+    }
+}
+
+/// Who decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    store: Store,
+    capacity: Capacity,
+    backlogs: Backlogs,
+    spent: Cache<TenantId, Spent>,
+    interactive: Cache<Uuid, Arc<AtomicI64>>,
+}
+
+impl Admission {
+    pub(crate) fn new(store: Store, capacity: Capacity, backlogs: Backlogs) -> Self {
+        let spent = Cache::builder().max_capacity(CACHED).time_to_live(MAX_AGE).build();
+        let interactive = Cache::builder().max_capacity(CACHED).time_to_live(MAX_AGE).build();
+        Self { store, capacity, backlogs, spent, interactive }
+    }
+
+    /// Why this job is not accepted now; `None` when it is.
+    pub(crate) async fn refusal(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
+        let refusal = self.decide(key, job).await;
+        if let Some(refusal) = &refusal {
+            metrics::counter!("darkroom_jobs_refused_total", "code" => refusal.code()).increment(1);
+        }
+        refusal
+    }
+
+    /// The limits of the caller come first.
+    async fn decide(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
+        if let Some(refusal) = self.over_interactive(key, job).await {
+            return Some(refusal);
+        }
+        let backlog = self.backlogs.latest().await?;
+        if let Some(refusal) = over_queue(&backlog, job) {
+            return Some(refusal);
+        }
+        match self.over_day(&backlog, job).await {
+            Some(refusal) => Some(refusal),
+            None => self.capacity.over(&backlog, job),
+        }
+    }
+
+    /// Counts a job that was accepted.
+    pub(crate) async fn accepted(&self, job: &NewJob) {
+        self.backlogs.add(job).await;
+        if let (Some(key), Priority::Interactive) = (job.api_key, job.submission.options.priority)
+            && let Some(jobs) = self.interactive.get(&key).await
+        {
+            jobs.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn over_interactive(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
+        let max = key.max_interactive.filter(|_| job.submission.options.priority == Priority::Interactive)?;
+        let count = async {
+            let jobs = bounded(self.store.interactive_jobs(key.id)).await?;
+            Ok::<_, crate::Error>(Arc::new(AtomicI64::new(jobs)))
+        };
+        let jobs = self.interactive.try_get_with(key.id, count).await.ok()?;
+        let full = jobs.load(Ordering::Relaxed) >= i64::from(max);
+        full.then_some(Refusal::InteractiveLimit { max, retry_after: SOON })
+    }
+
+    /// What unfinished jobs will cost if they succeed counts as well: else a day could be spent many times over.
+    async fn over_day(&self, backlog: &Backlog, job: &NewJob) -> Option<Refusal> {
+        let max = backlog.limits(job.tenant).max_daily_cost?;
+        let spent = self.spent.try_get_with(job.tenant, bounded(self.store.spent_today(job.tenant)));
+        let spent = spent.await.ok()?;
+        let promised = backlog.queued_of(job.tenant).price + backlog.running_of(job.tenant).price;
+        let retry_after = Duration::try_from_secs_f64(spent.day_ends_in_s.ceil()).unwrap_or(LATE);
+        (spent.cost + promised + job.price > max).then_some(Refusal::DailyCost { max, retry_after })
+    }
+}
+
+fn over_queue(backlog: &Backlog, job: &NewJob) -> Option<Refusal> {
+    let max = backlog.limits(job.tenant).max_queued?;
+    if backlog.queued_of(job.tenant).jobs < f64::from(max) {
+        return None;
+    }
+    let options = &job.submission.options;
+    let place = backlog.place_of_new(&job.submission.lane, options.priority, job.tenant);
+    // Until one of its jobs starts, as far as that is known.
+    let turn = place.wait.map(|wait| wait / u32::try_from(place.ahead).unwrap_or(u32::MAX).max(1));
+    Some(Refusal::QueueFull { max, retry_after: turn.map_or(SOON, polite) })
+}
+
+/// Neither at once nor never.
+fn polite(wait: Duration) -> Duration {
+    wait.clamp(Duration::from_secs(1), LATE)
+}
