@@ -39,6 +39,7 @@
 mod call;
 mod config;
 mod crash;
+mod files;
 mod health;
 mod readiness;
 mod run;

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    OpsConfig, Readiness, Shutdown, Tasks, readiness,
+    OpsConfig, Readiness, Shutdown, Tasks, files, readiness,
     server::{self, Probes},
     shutdown, telemetry,
 };
@@ -27,6 +27,8 @@ pub struct Context {
     pub readiness: Readiness,
     /// Where the service's loops run.
     pub tasks: Tasks,
+    /// Files that the process may have open at once, connections among them.
+    pub open_files: u64,
 }
 
 /// Runs `service` with logs, metrics, signals and the operations port in place, and returns the exit code:
@@ -54,6 +56,7 @@ where
     let metrics = telemetry::init(config)?;
     // Fails only where a provider is already installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let open_files = files::raise_limit();
     let runtime =
         runtime::Builder::new_multi_thread().enable_all().build().context("failed to start threads")?;
     let outcome = runtime.block_on(async {
@@ -70,7 +73,7 @@ where
         let served = CancellationToken::new();
         let probes = Probes { readiness: readiness.clone(), metrics };
         let server = tokio::spawn(server::serve(listener, probes, served.clone()));
-        let context = Context { shutdown: shutdown.clone(), readiness, tasks: tasks.clone() };
+        let context = Context { shutdown: shutdown.clone(), readiness, tasks: tasks.clone(), open_files };
         tasks.spawn("readiness", readiness::tell(context.readiness.clone(), shutdown.soft.clone()));
         let outcome = service(context).await;
         shutdown.soft.cancel();

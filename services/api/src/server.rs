@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use patient::PatientStream;
 
 /// Connections at once; more wait unaccepted. Each has at most one request under way.
-const CONNECTIONS: usize = 1_024;
+pub(crate) const CONNECTIONS: usize = 4_096;
 /// From the first wait for a request's head to its end; also how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests under way may take once the service is asked to stop.

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
 }
 
 async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
-    let Context { shutdown, readiness, tasks } = context;
+    let Context { shutdown, readiness, tasks, .. } = context;
     let stop = shutdown.soft;
     let connected = Store::connect(&settings.store, "darkroom-dispatcher").await;
     let store = connected

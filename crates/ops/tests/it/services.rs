@@ -24,7 +24,7 @@ fn service() {
 }
 
 async fn serve(role: &str, context: Context) -> anyhow::Result<()> {
-    let Context { shutdown, readiness, tasks } = context;
+    let Context { shutdown, readiness, tasks, .. } = context;
     let soft = shutdown.soft.clone();
     match role {
         "orderly" => {

@@ -15,10 +15,13 @@ use url::Url;
 
 use super::connect_to;
 use crate::config::{ServeConfig, UrlSecret};
+use crate::server::CONNECTIONS;
 use crate::{Api, ApiParts, Links, Mint, Server, router};
 
 /// How long cleaning up behind the last requests may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Files that the service has open beside callers' connections: to the database and the storage, and a few more.
+const FILES_BESIDE: u64 = 256;
 
 pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Result<()> {
     let secret = UrlSecret::parse(&config.url_secret)?;
@@ -45,6 +48,14 @@ pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Resu
         stop: soft.clone(),
     });
     add_checks(&context, &store, &blobs);
+    let wanted = CONNECTIONS as u64 + FILES_BESIDE;
+    if context.open_files < wanted {
+        tracing::warn!(
+            open_files = context.open_files,
+            wanted,
+            "a low `ulimit -n`: fewer callers are served at once"
+        );
+    }
     let drained = CancellationToken::new();
     spawn_loops(&context, &api, &store, &drained);
     tracing::info!(%address, %public, "serving");

@@ -193,8 +193,12 @@ impl RunningWorker {
         let shutdown = Shutdown::default();
         let readiness = Readiness::new(shutdown.soft.clone());
         let tasks = Tasks::new(shutdown.soft.clone());
-        let context =
-            Context { shutdown: shutdown.clone(), readiness: readiness.clone(), tasks: tasks.clone() };
+        let context = Context {
+            shutdown: shutdown.clone(),
+            readiness: readiness.clone(),
+            tasks: tasks.clone(),
+            open_files: 1_024,
+        };
         let soft = shutdown.soft.clone();
         let task = tokio::spawn(async move {
             let outcome = darkroom_worker::run(settings, context).await;
