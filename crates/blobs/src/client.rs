@@ -22,7 +22,7 @@ use crate::{BlobsConfig, Error};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// From the end of a request to the first byte of its answer.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// One try of a call; a part of an upload, 8 MiB, must fit.
+/// One try of a call; a part of an upload, 5 MiB, must fit.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A call with its retries.
 pub(crate) const OPERATION_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,5 +1,6 @@
 //! Storing a stream of unknown length in bounded memory.
 
+use std::mem;
 use std::pin::pin;
 
 use bytes::{Bytes, BytesMut};
@@ -8,14 +9,16 @@ use sha2::{Digest, Sha256};
 
 use crate::{Blobs, Stored, UploadError, multipart::Multipart};
 
-/// Size of a part. Two of them, at most, are in memory per upload; the protocol's least is 5 MiB.
-const PART_BYTES: usize = 8 * 1024 * 1024;
+/// Size of a part: the protocol's least. One of them, at most, is in memory per upload.
+const PART_BYTES: usize = 5 * 1024 * 1024;
 
 /// Callers say what it is by its content, later.
 const CONTENT_TYPE: &str = "application/octet-stream";
+/// From so many bytes on there is memory for a whole part.
+const SMALL_BYTES: usize = 64 * 1024;
 
 impl Blobs {
-    /// Stores what `stream` yields at `key`, in one PUT below 8 MiB and else in parts sent as they fill. Reads
+    /// Stores what `stream` yields at `key`, in one PUT below 5 MiB and else in parts sent as they fill. Reads
     /// no further while a part is being sent. Give the stream a time limit of its own: this waits for it.
     ///
     /// The object appears whole or not at all: parts are deleted when anything fails or the future is dropped.
@@ -68,23 +71,21 @@ impl<'a> Upload<'a> {
     {
         let mut stream = pin!(stream);
         while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(UploadError::Source)?;
+            let mut chunk = chunk.map_err(UploadError::Source)?;
             self.size_bytes += chunk.len() as u64;
             if self.size_bytes > self.max_bytes {
                 return Err(UploadError::TooLarge { max_bytes: self.max_bytes });
             }
-            self.take(&chunk);
-            while self.pending.len() >= PART_BYTES {
-                let part = self.pending.split_to(PART_BYTES).freeze();
-                self.send(part).await?;
+            self.hasher.update(&chunk);
+            while !chunk.is_empty() {
+                self.take(&mut chunk);
+                if self.pending.len() == PART_BYTES {
+                    let part = mem::take(&mut self.pending).freeze();
+                    self.send(part).await?;
+                }
             }
         }
         self.finish().await
-    }
-
-    fn take(&mut self, chunk: &Bytes) {
-        self.hasher.update(chunk);
-        self.pending.extend_from_slice(chunk);
     }
 
     async fn send(&mut self, part: Bytes) -> Result<(), crate::Error> {
@@ -93,6 +94,17 @@ impl<'a> Upload<'a> {
             none => none.insert(Multipart::start(self.blobs, self.key, CONTENT_TYPE).await?),
         };
         parts.send(part).await
+    }
+
+    /// Takes what there is room for in the part. It is filled exactly: what lies behind its end would keep its
+    /// memory.
+    fn take(&mut self, chunk: &mut Bytes) {
+        let taken = chunk.split_to(chunk.len().min(PART_BYTES - self.pending.len()));
+        if self.pending.len() + taken.len() > SMALL_BYTES {
+            // At once, since a buffer that grows by doubling leaves behind what it grew out of.
+            self.pending.reserve(PART_BYTES - self.pending.len());
+        }
+        self.pending.extend_from_slice(&taken);
     }
 
     async fn finish<E>(&mut self) -> Result<Stored, UploadError<E>> {
