@@ -21,16 +21,26 @@ pub struct Catalog {
     pub model: String,
 }
 
+fn fake(model: &str, step_ms: u64) -> Value {
+    json!({
+        "pipeline": "text-to-image", "model_id": model, "source": format!("builtin:fake?step_ms={step_ms}"),
+        "warm": true, "price_per_unit": 1e-8,
+        "defaults": {"width": 64, "height": 64, "steps": 4, "guidance_scale": 1.0},
+    })
+}
+
 impl Catalog {
     /// One fake text-to-image model whose every step takes `step_ms`.
     pub fn fake(step_ms: u64) -> Self {
         let model = format!("fake-{}", Uuid::now_v7().simple());
-        let entry = json!({
-            "pipeline": "text-to-image", "model_id": model, "source": format!("builtin:fake?step_ms={step_ms}"),
-            "warm": true, "price_per_unit": 1e-8,
-            "defaults": {"width": 64, "height": 64, "steps": 4, "guidance_scale": 1.0},
-        });
-        Self { entries: vec![entry], model }
+        Self { entries: vec![fake(&model, step_ms)], model }
+    }
+
+    /// Adds another one, and returns its name.
+    pub fn add_fake(&mut self, step_ms: u64) -> String {
+        let model = format!("fake-{}", Uuid::now_v7().simple());
+        self.entries.push(fake(&model, step_ms));
+        model
     }
 
     /// A text-to-image model that is fetched from the hub's repository `id`.

@@ -9,6 +9,7 @@ mod documents;
 mod fairness;
 mod faults;
 mod full_size;
+mod memory;
 mod models;
 mod processes;
 mod settings;
