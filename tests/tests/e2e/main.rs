@@ -11,6 +11,7 @@ mod faults;
 mod full_size;
 mod memory;
 mod models;
+mod overload;
 mod processes;
 mod settings;
 mod sweeper;
