@@ -1,11 +1,11 @@
 //! Deliveries as the owners of their endpoints see them.
 
-use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use darkroom_jobs::{DeliveryId, Event, JobId, TenantId, UnknownWord, WebhookId};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::rows::At;
@@ -99,6 +99,16 @@ struct DeliveryRow {
     created_at: DateTime<Utc>,
     next_attempt_at: DateTime<Utc>,
     finished_at: Option<DateTime<Utc>>,
+    attempts: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct AttemptRow {
+    started_at: DateTime<Utc>,
+    duration_ms: u64,
+    status: Option<u16>,
+    error: Option<String>,
+    response: Option<String>,
 }
 
 impl TryFrom<DeliveryRow> for Delivery {
@@ -106,16 +116,25 @@ impl TryFrom<DeliveryRow> for Delivery {
 
     fn try_from(row: DeliveryRow) -> Result<Self, Error> {
         let at = At { table: "webhook_deliveries", id: row.id };
-        let state = at.word("state", &row.state)?;
+        let (id, state) = (DeliveryId::from_uuid(row.id), at.word("state", &row.state)?);
+        let attempts: Vec<AttemptRow> = at.json("attempts", row.attempts)?;
+        let attempts = attempts.into_iter().map(|attempt| DeliveryAttempt {
+            delivery: id,
+            started_at: attempt.started_at,
+            duration: Duration::from_millis(attempt.duration_ms),
+            status: attempt.status,
+            error: attempt.error,
+            response: attempt.response,
+        });
         Ok(Self {
-            id: DeliveryId::from_uuid(row.id),
+            id,
             event: at.word("event", &row.event)?,
             job: row.job_id.map(JobId::from_uuid),
             state,
             created_at: row.created_at,
             next_attempt_at: (state == DeliveryState::Pending).then_some(row.next_attempt_at),
             finished_at: row.finished_at,
-            attempts: Vec::new(),
+            attempts: attempts.collect(),
         })
     }
 }
@@ -136,7 +155,11 @@ impl Store {
     ) -> Result<Vec<Delivery>, Error> {
         let rows = sqlx::query_as!(
             DeliveryRow,
-            r#"select d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at
+            r#"select d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at,
+                      (select coalesce(jsonb_agg(jsonb_build_object(
+                              'started_at', a.started_at, 'duration_ms', a.duration_ms, 'status', a.status,
+                              'error', a.error, 'response', a.response) order by a.number), '[]')
+                       from webhook_attempts a where a.delivery_id = d.id) as "attempts!"
                from webhook_deliveries d join webhooks w on w.id = d.webhook_id
                where d.webhook_id = $1 and w.tenant_id = $2 and w.deleted_at is null and d.id < $3
                  and ($4::text is null or d.state = $4)
@@ -149,37 +172,7 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut deliveries = rows.into_iter().map(Delivery::try_from).collect::<Result<Vec<_>, _>>()?;
-        self.attach_attempts(&mut deliveries).await?;
-        Ok(deliveries)
-    }
-
-    async fn attach_attempts(&self, deliveries: &mut [Delivery]) -> Result<(), Error> {
-        let ids: Vec<Uuid> = deliveries.iter().map(|delivery| delivery.id.as_uuid()).collect();
-        let rows = sqlx::query!(
-            "select delivery_id, started_at, duration_ms, status, error, response
-             from webhook_attempts where delivery_id = any($1) order by delivery_id, number",
-            &ids
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let mut by_delivery: HashMap<DeliveryId, Vec<DeliveryAttempt>> = HashMap::new();
-        for row in rows {
-            let at = At { table: "webhook_attempts", id: row.delivery_id };
-            let delivery = DeliveryId::from_uuid(row.delivery_id);
-            by_delivery.entry(delivery).or_default().push(DeliveryAttempt {
-                delivery,
-                started_at: row.started_at,
-                duration: Duration::from_millis(at.integer("duration_ms", row.duration_ms)?),
-                status: row.status.map(|status| at.integer("status", status)).transpose()?,
-                error: row.error,
-                response: row.response,
-            });
-        }
-        for delivery in deliveries {
-            delivery.attempts = by_delivery.remove(&delivery.id).unwrap_or_default();
-        }
-        Ok(())
+        rows.into_iter().map(Delivery::try_from).collect()
     }
 
     /// Makes a delivery pending again, with the whole schedule before it, whatever became of it.
@@ -199,7 +192,11 @@ impl Store {
                from webhooks w
                where d.id = $1 and d.webhook_id = $2 and w.id = d.webhook_id and w.tenant_id = $3
                  and w.deleted_at is null and w.disabled_at is null
-               returning d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at"#,
+               returning d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at,
+                      (select coalesce(jsonb_agg(jsonb_build_object(
+                              'started_at', a.started_at, 'duration_ms', a.duration_ms, 'status', a.status,
+                              'error', a.error, 'response', a.response) order by a.number), '[]')
+                       from webhook_attempts a where a.delivery_id = d.id) as "attempts!""#,
             delivery.as_uuid(),
             webhook.as_uuid(),
             tenant.as_uuid()
@@ -207,7 +204,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         if let Some(row) = row {
-            return self.pending_delivery(row).await;
+            return Ok(Sending::Pending(Box::new(row.try_into()?)));
         }
         // Told apart from a delivery that is not there: the endpoint's owner can do something about it.
         let there = sqlx::query_scalar!(
@@ -232,7 +229,8 @@ impl Store {
             r#"insert into webhook_deliveries (id, webhook_id, event)
                select uuid_v7(), id, $3 from webhooks
                where id = $1 and tenant_id = $2 and deleted_at is null and disabled_at is null
-               returning id, event, job_id, state, created_at, next_attempt_at, finished_at"#,
+               returning id, event, job_id, state, created_at, next_attempt_at, finished_at,
+                         '[]'::jsonb as "attempts!""#,
             webhook.as_uuid(),
             tenant.as_uuid(),
             Event::Test.as_str()
@@ -240,16 +238,9 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         match row {
-            Some(row) => self.pending_delivery(row).await,
+            Some(row) => Ok(Sending::Pending(Box::new(row.try_into()?))),
             None if self.webhook(tenant, webhook).await?.is_some() => Ok(Sending::Disabled),
             None => Ok(Sending::NotFound),
         }
-    }
-
-    async fn pending_delivery(&self, row: DeliveryRow) -> Result<Sending, Error> {
-        let mut deliveries = [Delivery::try_from(row)?];
-        self.attach_attempts(&mut deliveries).await?;
-        let [delivery] = deliveries;
-        Ok(Sending::Pending(Box::new(delivery)))
     }
 }
