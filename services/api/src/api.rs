@@ -10,6 +10,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use darkroom_blobs::Blobs;
 use darkroom_jobs::Catalog;
+use darkroom_outbound::Guard;
 use darkroom_store::Store;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,6 +26,7 @@ use crate::jobs::{self, Jobs};
 use crate::models::{self, Models};
 use crate::results::{self, Results};
 use crate::usage::{self, Usage};
+use crate::webhooks::{self, Webhooks};
 use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi};
 
 /// What an [`Api`] is made of.
@@ -42,6 +44,8 @@ pub struct ApiParts {
     pub mint: Mint,
     /// How much may wait.
     pub capacity: Capacity,
+    /// What callers' URLs may lead to.
+    pub guard: Guard,
     /// Cancelled when held answers are to be given at once.
     pub stop: CancellationToken,
 }
@@ -54,6 +58,7 @@ pub struct Api {
     results: Results,
     models: Models,
     usage: Usage,
+    webhooks: Webhooks,
     keys: Keys,
     mint: Mint,
 }
@@ -61,7 +66,7 @@ pub struct Api {
 impl Api {
     /// Puts the parts together.
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { store, blobs, catalog, links, mint, capacity, stop } = parts;
+        let ApiParts { store, blobs, catalog, links, mint, capacity, guard, stop } = parts;
         let links = Arc::new(links);
         let watch = Watch::default();
         let backlogs = Backlogs::new(store.clone());
@@ -78,7 +83,8 @@ impl Api {
         let results = Results { store: store.clone(), blobs, links };
         let models = Models { store: store.clone(), catalog };
         let usage = Usage { store: store.clone() };
-        Self { jobs, intake, results, models, usage, keys: Keys::new(store), mint }
+        let webhooks = Webhooks { store: store.clone(), guard, mint: mint.clone() };
+        Self { jobs, intake, results, models, usage, webhooks, keys: Keys::new(store), mint }
     }
 
     /// What feeds the requests that wait for a job: to be run next to the server.
@@ -100,6 +106,12 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(jobs::cancel::cancel))
         .routes(routes!(models::list))
         .routes(routes!(usage::show))
+        .routes(routes!(webhooks::create::create, webhooks::list::list))
+        .routes(routes!(webhooks::show::show, webhooks::update::update, webhooks::delete::delete))
+        .routes(routes!(webhooks::rotate::rotate))
+        .routes(routes!(webhooks::test::test))
+        .routes(routes!(webhooks::deliveries::deliveries))
+        .routes(routes!(webhooks::resend::resend))
         .routes(routes!(results::fetch))
         .split_for_parts();
     let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document));

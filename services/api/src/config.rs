@@ -7,6 +7,7 @@ use clap::Args;
 use darkroom_blobs::BlobsConfig;
 use darkroom_links::parse_public_url;
 use darkroom_ops::OpsConfig;
+use darkroom_outbound::OutboundConfig;
 use darkroom_store::StoreConfig;
 use secrecy::SecretString;
 use url::Url;
@@ -33,6 +34,10 @@ pub struct ServeConfig {
     /// How much may wait.
     #[command(flatten)]
     pub capacity: Capacity,
+
+    /// What callers' URLs may lead to.
+    #[command(flatten)]
+    pub outbound: OutboundConfig,
 
     /// Address the API answers on; port 0 takes any free one.
     #[arg(

@@ -1,7 +1,6 @@
 //! Jobs: finding them, waiting for them, and the routes that show and change them.
 
 pub(crate) mod cancel;
-pub(crate) mod cursor;
 pub(crate) mod delete;
 pub(crate) mod list;
 pub(crate) mod queue;

@@ -12,6 +12,7 @@ mod auth;
 mod backlog;
 pub mod commands;
 pub mod config;
+mod cursor;
 mod deadline;
 mod etag;
 mod intake;
@@ -27,6 +28,7 @@ mod results;
 mod server;
 mod usage;
 mod watch;
+mod webhooks;
 
 pub use admission::{Capacity, Refusal};
 pub use api::{Api, ApiParts, router};

@@ -16,6 +16,7 @@ use utoipa::{Modify, OpenApi};
         (name = "results", description = "Fetching what jobs made."),
         (name = "models", description = "What can be asked for."),
         (name = "usage", description = "What was used and what it cost."),
+        (name = "webhooks", description = "Being told when jobs end."),
     ),
     modifiers(&ApiKey)
 )]

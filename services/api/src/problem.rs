@@ -94,6 +94,12 @@ pub enum Error {
     /// The job cannot be deleted yet.
     #[error("the job is {0}: cancel it first")]
     NotFinal(JobState),
+    /// The tenant has as many webhooks as it may.
+    #[error("there are {} webhooks already: delete one first", darkroom_store::Store::MAX_WEBHOOKS)]
+    TooManyWebhooks,
+    /// Nothing is sent to this webhook.
+    #[error("the webhook is disabled: enable it first")]
+    WebhookDisabled,
     /// No byte of the result is in the range asked for.
     #[error("the result has {size_bytes} bytes")]
     RangeNotSatisfiable {
@@ -148,6 +154,8 @@ impl Error {
             Self::Deleted => (S::GONE, "job_deleted", "Job deleted"),
             Self::AlreadyFinal(_) => (S::CONFLICT, "job_already_final", "Job is final already"),
             Self::NotFinal(_) => (S::CONFLICT, "job_not_final", "Job is not final yet"),
+            Self::TooManyWebhooks => (S::CONFLICT, "too_many_webhooks", "Too many webhooks"),
+            Self::WebhookDisabled => (S::CONFLICT, "webhook_disabled", "Webhook disabled"),
             Self::RangeNotSatisfiable { .. } => {
                 (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "Range not satisfiable")
             }

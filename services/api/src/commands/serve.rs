@@ -45,6 +45,7 @@ pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Resu
         links: Links::new(&public, secret),
         mint: Mint::from_os(),
         capacity: config.capacity,
+        guard: config.outbound.guard(),
         stop: soft.clone(),
     });
     add_checks(&context, &store, &blobs);

@@ -2,13 +2,14 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use darkroom_jobs::JobId;
 use darkroom_store::JobFilter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Jobs, cursor};
+use super::Jobs;
 use crate::deadline::bounded;
-use crate::{Error, JobView, Problem, ProblemField, Reader, query};
+use crate::{Error, JobView, Problem, ProblemField, Reader, cursor, query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -55,7 +56,7 @@ pub(crate) async fn list(
     let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let more = found.len() > page;
     found.truncate(page);
-    let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id));
+    let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id.as_uuid()));
     Ok(Json(JobPage { jobs: jobs.views(found).await, next_cursor }))
 }
 
@@ -83,7 +84,7 @@ fn set(filter: &mut JobFilter, name: &str, value: &str) -> Result<(), ProblemFie
             filter.limit = limit.ok_or_else(|| ProblemField::parameter(name, "range", expected()))?;
         }
         "cursor" => {
-            let cursor = cursor::decode(value);
+            let cursor = cursor::decode(value).map(JobId::from_uuid);
             let expected = "expected `next_cursor` of an earlier page";
             filter.before = Some(cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
         }

@@ -10,6 +10,7 @@ use darkroom_api::config::UrlSecret;
 use darkroom_api::{Api, ApiParts, Capacity, Links, Mint, Server, router};
 use darkroom_blobs::{Blobs, BlobsConfig};
 use darkroom_jobs::{Catalog, TenantId};
+use darkroom_outbound::Guard;
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{NewApiKey, Scope};
 use reqwest::{Method, RequestBuilder};
@@ -84,6 +85,7 @@ impl App {
             links: Links::new(&public, secret),
             mint: Mint::from_os(),
             capacity,
+            guard: Guard::default(),
             stop: stop.clone(),
         });
         let server = Server::new(listener, router(api.clone()), stop.clone(), CancellationToken::new());

@@ -21,3 +21,4 @@ mod show;
 mod shutdown;
 mod upload;
 mod usage;
+mod webhooks;

@@ -18,13 +18,22 @@ async fn the_document_names_every_route() {
     routes.sort();
     insta::assert_snapshot!(routes.join("\n"), @"
     delete /v1/jobs/{id}
+    delete /v1/webhooks/{id}
     get /r/{file}
     get /v1/jobs
     get /v1/jobs/{id}
     get /v1/models
     get /v1/usage
+    get /v1/webhooks
+    get /v1/webhooks/{id}
+    get /v1/webhooks/{id}/deliveries
+    patch /v1/webhooks/{id}
     post /v1/jobs
     post /v1/jobs/{id}/cancel
+    post /v1/webhooks
+    post /v1/webhooks/{id}/deliveries/{delivery}/resend
+    post /v1/webhooks/{id}/rotate-secret
+    post /v1/webhooks/{id}/test
     ");
     app.stop().await;
 }

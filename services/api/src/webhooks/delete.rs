@@ -1,0 +1,30 @@
+//! `DELETE /v1/webhooks/{id}`.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::{WEBHOOK, WebhookPath, Webhooks};
+use crate::deadline::bounded;
+use crate::{Error, Problem, Submitter};
+
+/// Delete a webhook with its deliveries.
+#[utoipa::path(
+    delete,
+    path = "/v1/webhooks/{id}",
+    tag = "webhooks",
+    params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
+    responses(
+        (status = 204, description = "It is gone; nothing more is sent."),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn delete(
+    State(webhooks): State<Webhooks>,
+    Submitter(key): Submitter,
+    WebhookPath(id): WebhookPath,
+) -> Result<StatusCode, Error> {
+    let deleted = bounded(webhooks.store.delete_webhook(key.tenant, id)).await?;
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(WEBHOOK) }
+}

@@ -1,0 +1,95 @@
+//! `GET /v1/webhooks/{id}/deliveries`.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use darkroom_jobs::DeliveryId;
+use darkroom_store::DeliveryFilter;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::resource::DeliveryView;
+use super::{WEBHOOK, WebhookPath, Webhooks};
+use crate::deadline::bounded;
+use crate::{Error, Problem, ProblemField, Reader, cursor, query};
+
+const DEFAULT_LIMIT: i64 = 20;
+const MAX_LIMIT: i64 = 100;
+const PARAMETERS: [&str; 3] = ["state", "limit", "cursor"];
+
+/// One page of deliveries, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DeliveryPage {
+    /// The deliveries.
+    deliveries: Vec<DeliveryView>,
+    /// `cursor` of the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// List what was sent to a webhook, newest first.
+///
+/// With every attempt. Deliveries are kept for 30 days after their end.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks/{id}/deliveries",
+    tag = "webhooks",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The webhook's id."),
+        ("state" = Option<String>, Query, description = "Only deliveries in this state: `pending`, `delivered`, `failed`."),
+        ("limit" = Option<u32>, Query, description = "Deliveries per page, 1 to 100.", minimum = 1, maximum = 100),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
+    responses(
+        (status = 200, description = "A page.", body = DeliveryPage),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn deliveries(
+    State(webhooks): State<Webhooks>,
+    Reader(tenant): Reader,
+    WebhookPath(id): WebhookPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<DeliveryPage>, Error> {
+    let filter = parse(query.as_deref().unwrap_or_default()).map_err(Error::Fields)?;
+    bounded(webhooks.store.webhook(tenant, id)).await?.ok_or(WEBHOOK)?;
+    // One more than the page holds tells whether there is a next one.
+    let probe = DeliveryFilter { limit: filter.limit + 1, ..filter };
+    let mut found = bounded(webhooks.store.deliveries(tenant, id, &probe)).await?;
+    let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+    let more = found.len() > page;
+    found.truncate(page);
+    let next_cursor = found.last().filter(|_| more).map(|delivery| cursor::encode(delivery.id.as_uuid()));
+    Ok(Json(DeliveryPage { deliveries: found.into_iter().map(DeliveryView::from).collect(), next_cursor }))
+}
+
+fn parse(query: &str) -> Result<DeliveryFilter, Vec<ProblemField>> {
+    let mut filter = DeliveryFilter { limit: DEFAULT_LIMIT, ..DeliveryFilter::default() };
+    let errors = query::read(query, |name, value| set(&mut filter, name, value));
+    if errors.is_empty() { Ok(filter) } else { Err(errors) }
+}
+
+fn set(filter: &mut DeliveryFilter, name: &str, value: &str) -> Result<(), ProblemField> {
+    match name {
+        "state" => {
+            let state = value.parse().map_err(|error: darkroom_jobs::UnknownWord| {
+                ProblemField::parameter(name, "choice", format!("expected one of {}", error.allowed))
+            })?;
+            filter.state = Some(state);
+        }
+        "limit" => {
+            let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            let expected = || format!("expected an integer from 1 to {MAX_LIMIT}");
+            filter.limit = limit.ok_or_else(|| ProblemField::parameter(name, "range", expected()))?;
+        }
+        "cursor" => {
+            let before = cursor::decode(value).map(DeliveryId::from_uuid);
+            let expected = "expected `next_cursor` of an earlier page";
+            filter.before = Some(before.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
+        }
+        _ => return Err(query::unknown(name, &PARAMETERS)),
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! `PATCH /v1/webhooks/{id}`.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::document::Document;
+use super::resource::WebhookView;
+use super::{WEBHOOK, WebhookPath, Webhooks};
+use crate::deadline::bounded;
+use crate::{Error, Problem, Submitter};
+
+/// What is to be changed; what is left out stays.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct WebhookUpdate {
+    /// Where messages are posted to.
+    #[schema(required = false)]
+    url: String,
+    /// What it is told, at least one.
+    #[schema(required = false)]
+    events: Vec<String>,
+    /// What it is for, at most 256 characters.
+    #[schema(required = false)]
+    description: String,
+    /// Whether anything is sent.
+    #[schema(required = false)]
+    enabled: bool,
+}
+
+/// Change a webhook.
+///
+/// `"enabled": true` also enables one that was disabled because it failed or answered 410.
+#[utoipa::path(
+    patch,
+    path = "/v1/webhooks/{id}",
+    tag = "webhooks",
+    params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
+    request_body = WebhookUpdate,
+    responses(
+        (status = 200, description = "The changed webhook.", body = WebhookView),
+        (status = 400, description = "`malformed_body`.", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Every member that cannot be used.", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn update(
+    State(webhooks): State<Webhooks>,
+    Submitter(key): Submitter,
+    WebhookPath(id): WebhookPath,
+    document: Document,
+) -> Result<Json<WebhookView>, Error> {
+    let change = document.change(&webhooks.guard)?;
+    let webhook = bounded(webhooks.store.update_webhook(key.tenant, id, &change)).await?.ok_or(WEBHOOK)?;
+    Ok(Json(webhook.into()))
+}
