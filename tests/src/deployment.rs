@@ -130,8 +130,9 @@ impl Deployment {
         settings.extend(further.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         run("darkroom-api", &["migrate"], &settings, &folder).await;
         let mut api = Service::spawn("darkroom-api", &["serve"], &settings, folder.path());
-        let mut dispatcher = Service::spawn("darkroom-dispatcher", &[], &settings, folder.path());
         let url = format!("http://{}", api.logged("serving", "address").await);
+        settings.push(("DARKROOM_PUBLIC_URL".to_owned(), url.clone()));
+        let mut dispatcher = Service::spawn("darkroom-dispatcher", &[], &settings, folder.path());
         dispatcher.ready().await;
         let lane = Lane::new(Pipeline::TextToImage, &catalog.model).expect("the model's name is one");
         Self { database, api, dispatcher, url, lane, folder, settings }

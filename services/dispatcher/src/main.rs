@@ -3,11 +3,14 @@
 //! - **relay**: publishes outbox rows as tickets;
 //! - **reaper**: takes back expired leases and expires jobs whose deadline has passed;
 //! - **sweeper**: deletes what is past its retention, and objects that nothing names;
-//! - **bookkeeper**: rolls up the usage of days that are over.
+//! - **bookkeeper**: rolls up the usage of days that are over;
+//! - **courier**: delivers webhooks.
 //!
 //! One dispatcher runs; a second one is harmless, since every statement skips rows another one holds.
 
 mod bookkeeper;
+mod courier;
+mod links;
 mod reaper;
 mod relay;
 mod rhythm;
@@ -20,13 +23,17 @@ use anyhow::Context as _;
 use clap::Parser;
 use darkroom_blobs::{Blobs, BlobsConfig};
 use darkroom_ops::{Call, Context, NoOther, OpsConfig};
+use darkroom_outbound::{Names, Outbound, OutboundConfig};
 use darkroom_queue::{Publisher, QueueConfig};
 use darkroom_store::{Store, StoreConfig};
 
+use crate::courier::{Courier, Post};
+use crate::links::LinksConfig;
 use crate::relay::Relay;
 use crate::sweeper::Sweeper;
 
-/// Publishes tickets, takes back expired leases, deletes what is past its retention and rolls up usage.
+/// Publishes tickets, takes back expired leases, deletes what is past its retention, rolls up usage and delivers
+/// webhooks.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Settings {
@@ -38,6 +45,10 @@ struct Settings {
     queue: QueueConfig,
     #[command(flatten)]
     blobs: BlobsConfig,
+    #[command(flatten)]
+    outbound: OutboundConfig,
+    #[command(flatten)]
+    links: LinksConfig,
 
     /// Seconds between two rounds of the sweeper, 1 to 86400.
     #[arg(
@@ -59,6 +70,16 @@ struct Settings {
         value_parser = clap::value_parser!(u64).range(0..=86_400)
     )]
     sweep_grace_seconds: u64,
+
+    /// Seconds that an endpoint has to answer a webhook, 1 to 30.
+    #[arg(
+        long,
+        env = "DARKROOM_WEBHOOK_TIMEOUT_SECONDS",
+        value_name = "DARKROOM_WEBHOOK_TIMEOUT_SECONDS",
+        default_value_t = 15,
+        value_parser = clap::value_parser!(u64).range(1..=30)
+    )]
+    webhook_timeout_seconds: u64,
 }
 
 fn main() -> ExitCode {
@@ -115,6 +136,13 @@ async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
     };
     tasks.spawn("sweeper", sweeper.run(stop.clone()));
     tasks.spawn("bookkeeper", bookkeeper::run(store.clone(), stop.clone()));
+    let post = Post {
+        store: store.clone(),
+        outbound: Outbound::new(settings.outbound.guard(), Names::of_system()?)?,
+        links: settings.links.links()?,
+        timeout: Duration::from_secs(settings.webhook_timeout_seconds),
+    };
+    tasks.spawn("courier", Courier::new(post).run(stop.clone()));
 
     stop.cancelled().await;
     publisher.stopped().await;

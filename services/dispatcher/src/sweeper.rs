@@ -59,11 +59,14 @@ impl Sweeper {
 
     async fn delete_rows(&self) -> anyhow::Result<u64> {
         self.store.forget_workers().await?;
-        let mut deleted = 0;
+        let mut deleted = self.store.forget_webhooks().await?;
         loop {
-            let batch = self.store.delete_swept_jobs(BATCH).await?;
-            deleted += batch;
-            if i64::try_from(batch) != Ok(BATCH) {
+            let given_up = self.store.give_up_deliveries(BATCH).await?;
+            let deliveries = self.store.delete_deliveries(BATCH).await?;
+            let jobs = self.store.delete_swept_jobs(BATCH).await?;
+            deleted += deliveries + jobs;
+            let full = |rows: u64| i64::try_from(rows).is_ok_and(|rows| rows >= BATCH);
+            if ![given_up, deliveries, jobs].into_iter().any(full) {
                 return Ok(deleted);
             }
         }

@@ -17,3 +17,4 @@ mod settings;
 mod sweeper;
 mod thousand;
 mod verify;
+mod webhooks;

@@ -25,9 +25,10 @@ pub(crate) fn command(component: Component, stack: &Stack, state: &State) -> Res
         Component::Api => {
             command.arg("serve");
             command.env("DARKROOM_LISTEN", ports::loopback(state.port(Port::Api)).to_string());
-            command.env("DARKROOM_PUBLIC_URL", environment::api_url(state));
-            command.env("DARKROOM_URL_SECRET", &state.secrets.url_secret);
+            urls(&mut command, state);
         }
+        // Its port is known: the API is started first.
+        Component::Dispatcher => urls(&mut command, state),
         Component::Worker => {
             command.env("DARKROOM_MODELS_DIR", workspace::root()?.join("models"));
             command.env("DARKROOM_MODEL_CACHE", stack.dir().join("data").join("models"));
@@ -39,6 +40,12 @@ pub(crate) fn command(component: Component, stack: &Stack, state: &State) -> Res
         command.env("DARKROOM_OPS_LISTEN", ports::loopback(state.port(port)).to_string());
     }
     Ok(command)
+}
+
+/// What the URLs that a service gives out are made of.
+fn urls(command: &mut Command, state: &State) {
+    command.env("DARKROOM_PUBLIC_URL", environment::api_url(state));
+    command.env("DARKROOM_URL_SECRET", &state.secrets.url_secret);
 }
 
 /// The service's binary with the settings that all of its subcommands read.

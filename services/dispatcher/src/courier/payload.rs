@@ -1,0 +1,64 @@
+//! What a message says. The names are those of the job in the API.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use darkroom_links::Links;
+use darkroom_store::{Artifact, DueDelivery, Job};
+use serde_json::{Value, json};
+
+/// The body of the message. `job` is `None` for a test, and where the job has been deleted since.
+pub(super) fn payload(due: &DueDelivery, job: Option<&Job>, links: Option<&Links>) -> Value {
+    let data = match (job, due.job) {
+        (Some(job), _) => of_job(due, job, links),
+        (None, Some(id)) => json!({
+            "id": id.to_string(),
+            "state": due.event.job_state().map(darkroom_jobs::JobState::as_str),
+            "links": {"self": links.map(|links| links.job(id))},
+        }),
+        (None, None) => json!({"webhook": due.webhook.to_string()}),
+    };
+    json!({"type": due.event.as_str(), "timestamp": written(due.created_at), "data": data})
+}
+
+fn of_job(due: &DueDelivery, job: &Job, links: Option<&Links>) -> Value {
+    let artifacts: Vec<Value> = job.artifacts.iter().map(|artifact| of_artifact(artifact, links)).collect();
+    let error = job
+        .failure
+        .as_ref()
+        .map(|failure| json!({"code": failure.class.as_str(), "message": failure.message}));
+    let cost = job.cost.map(|cost| json!({"amount": cost.to_string(), "currency": job.currency}));
+    json!({
+        "id": job.id.to_string(),
+        "pipeline": job.lane.pipeline().as_str(),
+        "model": job.lane.model(),
+        // What happened, whatever an operator has done about it since.
+        "state": due.event.job_state().unwrap_or(job.state).as_str(),
+        "artifacts": artifacts,
+        "error": error,
+        "cost": cost,
+        "metadata": job.metadata,
+        "created_at": written(job.created_at),
+        "started_at": job.started_at.map(written),
+        "finished_at": job.finished_at.map(written),
+        "links": {"self": links.map(|links| links.job(job.id))},
+    })
+}
+
+fn of_artifact(artifact: &Artifact, links: Option<&Links>) -> Value {
+    json!({
+        "id": artifact.id.to_string(),
+        "index": artifact.index,
+        "url": links.map(|links| links.result(artifact.id, &artifact.content_type)),
+        "content_type": artifact.content_type,
+        "size_bytes": artifact.size_bytes,
+        "sha256": hex::encode(&artifact.sha256),
+        "width": artifact.width,
+        "height": artifact.height,
+        "seed": artifact.seed,
+        "nsfw": artifact.nsfw,
+        "text": artifact.text,
+    })
+}
+
+fn written(moment: DateTime<Utc>) -> String {
+    moment.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
