@@ -87,7 +87,23 @@ async fn execute(server: &PgConnectOptions, sql: String) {
     connection.close().await.expect("the connection closes");
 }
 
+/// The versions of all migrations, in their order.
+pub fn migration_versions() -> Vec<i64> {
+    let migrator = migrator();
+    let up = migrator.iter().filter(|migration| migration.migration_type.is_up_migration());
+    up.map(|migration| migration.version).collect()
+}
+
 impl Store {
+    /// Applies the migrations up to `version`, and none after it.
+    ///
+    /// # Errors
+    /// [`Error::Migrate`] when a step up fails.
+    pub async fn migrate_to(&self, version: i64) -> Result<(), Error> {
+        let mut connection = self.pool.inner().acquire().await?;
+        migrator().run_to(version, &mut *connection).await.map_err(Error::Migrate)
+    }
+
     /// Takes back every migration after `version`.
     ///
     /// # Errors

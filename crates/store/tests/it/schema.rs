@@ -1,5 +1,12 @@
-use darkroom_store::testing::TestDatabase;
+mod rows;
+mod shape;
+
+use darkroom_store::testing::{TestDatabase, migration_versions};
 use darkroom_store::{Error, MINIMUM_SCHEMA};
+use sqlx::{Connection as _, PgConnection};
+
+use self::rows::{Rows, fill, rows, survived};
+use self::shape::{same, shape};
 
 const TABLES: &str = "select count(*) from information_schema.tables where table_schema = 'public'";
 
@@ -13,6 +20,50 @@ async fn migrations_go_up_down_and_up_again() {
     assert!(matches!(refused, Err(Error::SchemaTooOld { found: 0, minimum: MINIMUM_SCHEMA })), "{refused:?}");
     database.store.migrate().await.unwrap();
     assert_eq!(database.count(TABLES).await, up);
+    database.drop_database().await;
+}
+
+/// What a version is, and what was in the database when the next one came.
+struct Version {
+    number: i64,
+    shape: Vec<String>,
+    rows: Rows,
+}
+
+/// Steps up through all versions, with rows in every table at each; then down, at each version up and down once
+/// more, as a release that is taken back and tried again.
+#[tokio::test]
+async fn rows_survive_every_step_up_and_down() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    store.undo_migrations(0).await.unwrap();
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let mut versions: Vec<Version> = Vec::new();
+    for number in migration_versions() {
+        store.migrate_to(number).await.unwrap();
+        if let Some(before) = versions.last() {
+            let now = rows(&mut connection).await;
+            survived(&before.rows, &now, &format!("after {number}"));
+        }
+        fill(&mut connection).await;
+        let (shape, rows) = (shape(&mut connection).await, rows(&mut connection).await);
+        versions.push(Version { number, shape, rows });
+    }
+    for pair in versions.windows(2).rev() {
+        let [older, newer] = pair else { unreachable!("windows of two") };
+        for _ in 0..2 {
+            let when = format!("back from {} at {}", newer.number, older.number);
+            store.undo_migrations(older.number).await.unwrap_or_else(|error| panic!("{when}: {error:?}"));
+            same(&shape(&mut connection).await, &older.shape, &when);
+            survived(&older.rows, &rows(&mut connection).await, &when);
+            let when = format!("at {} again", newer.number);
+            store.migrate_to(newer.number).await.unwrap_or_else(|error| panic!("{when}: {error:?}"));
+            same(&shape(&mut connection).await, &newer.shape, &when);
+            survived(&older.rows, &rows(&mut connection).await, &when);
+        }
+        store.undo_migrations(older.number).await.unwrap();
+    }
+    connection.close().await.unwrap();
     database.drop_database().await;
 }
 
