@@ -3,7 +3,6 @@
 
 mod backup;
 mod bookkeeper;
-mod broker;
 mod command_line;
 mod documents;
 mod fairness;
@@ -11,7 +10,6 @@ mod faults;
 mod full_size;
 mod memory;
 mod models;
-mod overload;
 mod processes;
 mod settings;
 mod sweeper;

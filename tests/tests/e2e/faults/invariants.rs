@@ -61,6 +61,7 @@ pub(crate) async fn hold(world: &World, submitted: &Submitted, repeated: Repeate
     attempts_are_few(world, repeated).await;
     assert_eq!(world.count("select count(*) from witnessed").await, 0, "final states never change");
     strangers_see_nothing(world, submitted).await;
+    owners_are_told(world, submitted).await;
     let left = orphans_are_swept(world, submitted).await;
     world.becomes("the outbox is empty", "select count(*) from outbox", 0, Duration::from_secs(30)).await;
     nothing_leaks(world);
@@ -119,6 +120,16 @@ async fn strangers_see_nothing(world: &World, submitted: &Submitted) {
         let refused = world.stranger.job(*id).await.unwrap_err();
         assert!(matches!(&refused, Error::Problem(problem) if problem.code == "not_found"), "{refused}");
     }
+}
+
+/// One event for each job, however often its message was sent.
+async fn owners_are_told(world: &World, submitted: &Submitted) {
+    let told = until("the owner is told of every job", Duration::from_secs(60), || async {
+        Some(world.told()).filter(|told| submitted.accepted.iter().all(|id| told.contains_key(id)))
+    })
+    .await;
+    let twice: Vec<&Uuid> = submitted.accepted.iter().filter(|id| told[id].len() != 1).collect();
+    assert!(twice.is_empty(), "more than one event of {twice:?}");
 }
 
 async fn orphans_are_swept(world: &World, submitted: &Submitted) -> Left {

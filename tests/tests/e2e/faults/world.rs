@@ -1,11 +1,14 @@
 //! A deployment with disturbable lines to all of its servers, and what the rows do with it.
 
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use darkroom_client::{Client, Job, JobState};
-use darkroom_e2e::{Catalog, Deployment, Lines, PrivateServers, Service, until};
+use darkroom_e2e::{Catalog, Deployment, Lines, Manner, PrivateServers, Receiver, Service, until};
 use darkroom_store::testing::TestDatabase;
+use serde_json::{Value, json};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::invariants;
 use crate::verify::request;
@@ -16,11 +19,13 @@ pub(crate) const RECOVERY: Duration = Duration::from_secs(15);
 
 /// Settings of every service here. Leases are long enough for a busy machine and short enough for a test; objects
 /// that nobody names are swept at once.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 6] = [
     ("DARKROOM_LEASE_SECONDS", "3"),
     ("DARKROOM_SWEEP_SECONDS", "1"),
     ("DARKROOM_SWEEP_GRACE_SECONDS", "2"),
     ("DARKROOM_DB_CONNECTIONS", "5"),
+    ("DARKROOM_ALLOWED_NETWORKS", "127.0.0.1/32"),
+    ("DARKROOM_WEBHOOK_TIMEOUT_SECONDS", "2"),
 ];
 
 /// API and dispatcher, a tenant and a stranger.
@@ -32,6 +37,8 @@ pub(crate) struct World {
     pub(crate) client: Client,
     /// Another tenant, who must see nothing.
     pub(crate) stranger: Client,
+    /// Is told when a job of the tenant has ended.
+    receiver: Receiver,
 }
 
 impl World {
@@ -69,7 +76,29 @@ impl World {
         let key = deployment.key("tenant").await;
         let client = Client::new(&deployment.url, key.as_str()).unwrap();
         let stranger = deployment.tenant("stranger").await;
-        Self { deployment, lines, key, client, stranger }
+        let receiver = Receiver::start(&[Manner::Status(200)]).await;
+        let world = Self { deployment, lines, key, client, stranger, receiver };
+        world.tell(&world.key, &world.receiver).await;
+        world
+    }
+
+    /// Makes a webhook of the tenant with this key, and returns its id.
+    pub(crate) async fn tell(&self, key: &str, receiver: &Receiver) -> String {
+        let url = format!("{}/v1/webhooks", self.deployment.url);
+        let request = reqwest::Client::new().post(url).bearer_auth(key).json(&json!({"url": receiver.url}));
+        let made: Value = request.send().await.unwrap().json().await.unwrap();
+        made["id"].as_str().expect("a webhook was made").to_owned()
+    }
+
+    /// Ids of the messages that have come about each job.
+    pub(crate) fn told(&self) -> HashMap<Uuid, BTreeSet<String>> {
+        let mut told: HashMap<Uuid, BTreeSet<String>> = HashMap::new();
+        for message in self.receiver.received() {
+            let job = message.json()["data"]["id"].as_str().and_then(|id| id.parse().ok());
+            let job = job.expect("every message is about a job");
+            told.entry(job).or_default().insert(message.header("webhook-id").to_owned());
+        }
+        told
     }
 
     /// A worker that gets a signal, or panics, at a named point of the code.
@@ -112,7 +141,7 @@ impl World {
 
     /// Forgets the jobs there were, so that the next round begins with none.
     pub(crate) async fn forget(&self) {
-        self.deployment.database.execute("truncate jobs, outbox cascade").await;
+        self.deployment.database.execute("truncate jobs, outbox, webhook_deliveries cascade").await;
     }
 
     /// Ends everything.
