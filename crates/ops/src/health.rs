@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Readiness,
+        Readiness, Routes,
         server::{self, Probes},
         telemetry::recorder_builder,
     };
@@ -101,7 +101,11 @@ mod tests {
         let health = Health { ops_listen: listener.local_addr().unwrap() };
         let metrics = recorder_builder().unwrap().build_recorder().handle();
         let stop = CancellationToken::new();
-        let server = tokio::spawn(server::serve(listener, Probes { readiness, metrics }, stop.clone()));
+        let server = tokio::spawn(server::serve(
+            listener,
+            Probes { readiness, metrics, routes: Routes::default() },
+            stop.clone(),
+        ));
         let answer = tokio::task::spawn_blocking(move || health.ask()).await.unwrap();
         stop.cancel();
         server.await.unwrap().unwrap();

@@ -7,7 +7,7 @@ use tokio::{net::TcpListener, runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    OpsConfig, Readiness, Shutdown, Tasks, files, readiness,
+    OpsConfig, Readiness, Routes, Shutdown, Tasks, files, readiness,
     server::{self, Probes},
     shutdown, telemetry,
 };
@@ -29,6 +29,8 @@ pub struct Context {
     pub tasks: Tasks,
     /// Files that the process may have open at once, connections among them.
     pub open_files: u64,
+    /// What the service answers on the operations port.
+    pub routes: Routes,
 }
 
 /// Runs `service` with logs, metrics, signals and the operations port in place, and returns the exit code:
@@ -71,9 +73,11 @@ where
         tracing::info!(service = name, version = env!("CARGO_PKG_VERSION"), %address, "starting");
 
         let served = CancellationToken::new();
-        let probes = Probes { readiness: readiness.clone(), metrics };
+        let routes = Routes::default();
+        let probes = Probes { readiness: readiness.clone(), metrics, routes: routes.clone() };
         let server = tokio::spawn(server::serve(listener, probes, served.clone()));
-        let context = Context { shutdown: shutdown.clone(), readiness, tasks: tasks.clone(), open_files };
+        let context =
+            Context { shutdown: shutdown.clone(), readiness, tasks: tasks.clone(), open_files, routes };
         tasks.spawn("readiness", readiness::tell(context.readiness.clone(), shutdown.soft.clone()));
         let outcome = service(context).await;
         shutdown.soft.cancel();

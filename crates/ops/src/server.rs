@@ -1,10 +1,10 @@
-//! The operations port: `/livez`, `/readyz`, `/metrics`.
+//! The operations port: `/livez`, `/readyz`, `/metrics`, and what the service adds.
 
 use std::time::Duration;
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Request, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::Readiness;
+use crate::{Readiness, Routes};
 
 /// How often old histogram samples are folded away; without it they pile up between scrapes.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
@@ -23,6 +23,7 @@ const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 pub(crate) struct Probes {
     pub(crate) readiness: Readiness,
     pub(crate) metrics: PrometheusHandle,
+    pub(crate) routes: Routes,
 }
 
 /// Answers on `listener` until `stop` is cancelled.
@@ -53,7 +54,7 @@ fn router(probes: Probes) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .fallback(not_found)
+        .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(probes)
 }
@@ -72,8 +73,9 @@ async fn metrics(State(probes): State<Probes>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], probes.metrics.render()).into_response()
 }
 
-async fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, Json(json!({ "code": "not_found" }))).into_response()
+async fn elsewhere(State(probes): State<Probes>, request: Request) -> Response {
+    let answer = probes.routes.answer(request).await;
+    answer.unwrap_or_else(|| (StatusCode::NOT_FOUND, Json(json!({ "code": "not_found" }))).into_response())
 }
 
 async fn method_not_allowed() -> Response {
@@ -93,6 +95,7 @@ mod tests {
 
     struct Ops {
         readiness: Readiness,
+        routes: Routes,
         router: Router,
     }
 
@@ -104,8 +107,10 @@ mod tests {
                 metrics::histogram!("darkroom_test_seconds").record(0.3);
             });
             let readiness = Readiness::new(CancellationToken::new());
-            let router = router(Probes { readiness: readiness.clone(), metrics: recorder.handle() });
-            Self { readiness, router }
+            let routes = Routes::default();
+            let metrics = recorder.handle();
+            let router = router(Probes { readiness: readiness.clone(), metrics, routes: routes.clone() });
+            Self { readiness, routes, router }
         }
 
         async fn answer(&self, method: &str, path: &str) -> (u16, String) {
@@ -152,5 +157,17 @@ mod tests {
         let ops = Ops::new();
         assert_eq!(ops.answer("GET", "/nothing").await, (404, r#"{"code":"not_found"}"#.to_owned()));
         assert_eq!(ops.answer("POST", "/livez").await, (405, r#"{"code":"method_not_allowed"}"#.to_owned()));
+    }
+
+    #[tokio::test]
+    async fn routes_of_the_service_answer_once_they_are_there_and_take_none_of_the_ports_own() {
+        let ops = Ops::new();
+        assert_eq!(ops.answer("GET", "/own/path").await.0, 404);
+        let own =
+            Router::new().route("/own/path", get(async || "mine")).route("/livez", get(async || "taken"));
+        ops.routes.add(own.fallback(async || (StatusCode::NOT_FOUND, "not mine")));
+        assert_eq!(ops.answer("GET", "/own/path").await, (200, "mine".to_owned()));
+        assert_eq!(ops.answer("GET", "/nothing").await, (404, "not mine".to_owned()));
+        assert_eq!(ops.answer("GET", "/livez").await, (200, r#"{"status":"alive"}"#.to_owned()));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use darkroom_blobs::{Blobs, BlobsConfig, input_key};
 use darkroom_jobs::{Catalog, InputImage, JobId, JobState, Lane, TenantId, parse_submission};
-use darkroom_ops::{Context, LogFormat, OpsConfig, Readiness, Shutdown, Tasks};
+use darkroom_ops::{Context, LogFormat, OpsConfig, Readiness, Routes, Shutdown, Tasks};
 use darkroom_queue::QueueConfig;
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{Accepted, Job, NewJob};
@@ -198,6 +198,7 @@ impl RunningWorker {
             readiness: readiness.clone(),
             tasks: tasks.clone(),
             open_files: 1_024,
+            routes: Routes::default(),
         };
         let soft = shutdown.soft.clone();
         let task = tokio::spawn(async move {
