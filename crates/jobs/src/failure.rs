@@ -27,7 +27,8 @@ pub enum FailureClass {
 }
 
 impl FailureClass {
-    const ALL: [Self; 7] = [
+    /// Every class.
+    pub const ALL: [Self; 7] = [
         Self::InvalidInput,
         Self::Unsupported,
         Self::OutOfMemory,

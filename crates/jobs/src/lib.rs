@@ -24,6 +24,7 @@ mod price;
 mod state;
 mod submission;
 mod task;
+mod transition;
 mod warning;
 
 pub use catalog::{
@@ -41,4 +42,5 @@ pub use submission::{FieldError, Invalid, JobOptions, MAX_METADATA_ENTRIES, Subm
 pub use task::{
     ImageSize, ImageToText, InputImage, Pipeline, Prompt, PromptError, SchedulerKind, Task, TextToImage,
 };
+pub use transition::Transition;
 pub use warning::Warning;

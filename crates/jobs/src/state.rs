@@ -108,16 +108,6 @@ impl JobState {
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
-
-    /// Whether a job may go from this state to `next`. This is the one definition of the state machine;
-    /// the changes that the store's statements make are tested against it.
-    pub fn may_become(self, next: Self) -> bool {
-        match self {
-            Self::Queued => matches!(next, Self::Running | Self::Canceled | Self::Expired),
-            Self::Running => next != Self::Running,
-            Self::Succeeded | Self::Failed | Self::Canceled | Self::Expired => false,
-        }
-    }
 }
 
 impl Priority {
@@ -139,14 +129,6 @@ impl Priority {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn final_states_lead_nowhere() {
-        for &state in JobState::ALL {
-            let leads_on = JobState::ALL.iter().any(|&next| state.may_become(next));
-            assert_eq!(leads_on, !state.is_final(), "{state}");
-        }
-    }
 
     #[test]
     fn words_read_back() {
