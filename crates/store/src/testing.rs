@@ -1,4 +1,6 @@
-//! A database of its own for every test.
+//! A database of its own for every test, in which the state machine is the law.
+
+mod guard;
 
 use std::str::FromStr;
 
@@ -45,6 +47,7 @@ impl TestDatabase {
         let config = StoreConfig { database_url: database_url.into(), db_connections: 5, lease_seconds: 30 };
         let store = Store::connect(&config, "test").await.expect("the new database answers");
         store.migrate().await.expect("migrations apply");
+        execute(&server.clone().database(&name), guard::guard()).await;
         Self { config, store, server, name }
     }
 
