@@ -7,6 +7,7 @@ mod choice;
 mod clock;
 mod coverage;
 mod order;
+mod races;
 mod reference;
 mod rows;
 mod step;
