@@ -55,7 +55,7 @@ pub use courier::{DeliveryAttempt, DeliveryBacklog, DueDelivery, InFlight, Verdi
 pub use deliveries::{Delivery, DeliveryFilter, DeliveryState, Sending};
 pub use error::Error;
 pub use heartbeat::{Beat, Pulse};
-pub use keys::{ApiKey, ListedKey, NewApiKey, Scope};
+pub use keys::{ApiKey, KeyState, ListedKey, NewApiKey, Owner, Rotated, Scope, Successor};
 pub use lease::{Lease, LeaseRequest, LeasedJob};
 pub use outbox::OutboxRow;
 pub use place::{Place, Queued};
@@ -64,7 +64,7 @@ pub use schema::MINIMUM_SCHEMA;
 pub use settle::{Outcome, Settled};
 pub use store::Store;
 pub use sweep::ClosedAttempt;
-pub use tenants::Tenant;
+pub use tenants::{LimitChanges, Tenant, TenantLimits, Unfinished};
 pub use usage::{DailyUsage, RolledUp};
 pub use view::{Job, JobFilter, JobVersion, Progress};
 pub use webhooks::{DisabledReason, NewWebhook, Webhook, WebhookChange};

@@ -1,5 +1,6 @@
-//! Who asks. Keys are checked before a body is read.
+//! Who asks. Keys are checked before a body is read, and so is how many requests their tenant may make.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
@@ -9,13 +10,17 @@ use darkroom_jobs::TenantId;
 use darkroom_store::{ApiKey, Scope, Store};
 use moka::future::Cache;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::Error;
 use crate::deadline::bounded;
+use crate::rates::{Rates, Told};
 
-/// How long a revoked key may go on working.
-const REVOCATION_DELAY: Duration = Duration::from_secs(3);
+/// How long what the database said about a key counts: a key that is revoked, and a limit that is changed, is heard
+/// of within a second, whatever becomes of notifications. A key in use costs two look-ups a second, each of a row by
+/// a unique index.
+const FRESH: Duration = Duration::from_millis(500);
 /// Keys kept in memory. Only working ones are, so guessing fills nothing.
 const CACHED_KEYS: u64 = 10_000;
 
@@ -23,36 +28,56 @@ const CACHED_KEYS: u64 = 10_000;
 #[derive(Debug, Clone)]
 pub struct Keys {
     store: Store,
-    cache: Cache<[u8; 32], ApiKey>,
+    cache: Cache<[u8; 32], Known>,
+    rates: Rates,
+}
+
+/// What the database said about a key.
+#[derive(Debug, Clone)]
+struct Known {
+    key: ApiKey,
+    /// When it was asked: a slow answer may be old when it comes.
+    asked: Instant,
 }
 
 impl Keys {
     /// The keys in `store`.
     pub fn new(store: Store) -> Self {
-        let cache = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(REVOCATION_DELAY).build();
-        Self { store, cache }
+        let cache = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(FRESH).build();
+        Self { store, cache, rates: Rates::default() }
     }
 
-    /// The tenant's key that the request names, if it may do `scope`.
-    async fn tenant_key(&self, headers: &HeaderMap, scope: Scope) -> Result<TenantKey, Error> {
-        let key = self.find(bearer(headers).ok_or(Error::Unauthorized)?).await?;
+    /// The tenant's key that the request names, if it may do `scope` and the tenant may make another request.
+    async fn tenant_key(&self, parts: &Parts, scope: Scope) -> Result<TenantKey, Error> {
+        let key = self.find(bearer(&parts.headers).ok_or(Error::Unauthorized)?).await?;
         let tenant = key.tenant.ok_or(Error::OperatorKey)?;
         tracing::Span::current().record("tenant", tracing::field::display(tenant));
-        if !key.scopes.contains(&scope) {
-            return Err(Error::MissingScope(scope));
+        if let Some(per_minute) = key.requests_per_minute.and_then(NonZeroU32::new) {
+            self.rates.count(tenant, per_minute, parts.extensions.get::<Told>()).await?;
         }
+        permit(&key, scope)?;
         Ok(TenantKey { id: key.id, tenant, max_interactive: key.max_interactive })
     }
 
     async fn find(&self, key: &str) -> Result<ApiKey, Error> {
         let digest: [u8; 32] = Sha256::digest(key).into();
-        if let Some(known) = self.cache.get(&digest).await {
-            return Ok(known);
+        if let Some(known) = self.cache.get(&digest).await
+            && known.asked.elapsed() < FRESH
+        {
+            return Ok(known.key);
         }
-        let found = bounded(self.store.api_key(&digest)).await?.ok_or(Error::Unauthorized)?;
-        self.cache.insert(digest, found.clone()).await;
-        Ok(found)
+        let asked = Instant::now();
+        let Some(key) = bounded(self.store.api_key(&digest)).await? else {
+            self.cache.invalidate(&digest).await;
+            return Err(Error::Unauthorized);
+        };
+        self.cache.insert(digest, Known { key: key.clone(), asked }).await;
+        Ok(key)
     }
+}
+
+fn permit(key: &ApiKey, scope: Scope) -> Result<(), Error> {
+    if key.scopes.contains(&scope) { Ok(()) } else { Err(Error::MissingScope(scope)) }
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -87,7 +112,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Keys::from_ref(state).tenant_key(&parts.headers, Scope::Submit).await.map(Self)
+        Keys::from_ref(state).tenant_key(parts, Scope::Submit).await.map(Self)
     }
 }
 
@@ -99,7 +124,7 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        Keys::from_ref(state).tenant_key(&parts.headers, Scope::Read).await.map(|key| Self(key.tenant))
+        Keys::from_ref(state).tenant_key(parts, Scope::Read).await.map(|key| Self(key.tenant))
     }
 }
 

@@ -12,19 +12,29 @@ use tracing::{Instrument, field, info_span};
 
 use crate::mint::Mint;
 use crate::problem;
+use crate::rates::Told;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 128;
 
 /// Runs a request and accounts for it.
-pub(crate) async fn observe(State(mint): State<Mint>, request: Request, next: Next) -> Response {
+pub(crate) async fn observe(State(mint): State<Mint>, mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers()).unwrap_or_else(|| mint.uuid().to_string());
     let method = known_method(request.method());
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
-    let span =
-        info_span!("request", request_id = id, method, route, tenant = field::Empty, job = field::Empty);
+    let span = info_span!(
+        "request",
+        request_id = id,
+        method,
+        route,
+        tenant = field::Empty,
+        operator = field::Empty,
+        job = field::Empty
+    );
+    let told = Told::default();
+    request.extensions_mut().insert(told.clone());
     let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
     let elapsed = started.elapsed();
@@ -32,6 +42,7 @@ pub(crate) async fn observe(State(mint): State<Mint>, request: Request, next: Ne
     if let Ok(id) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
+    told.tell(response.headers_mut());
     // Answers are one caller's own, and refusals pass.
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-cache"));
     let status = response.status().as_u16();

@@ -17,7 +17,7 @@ use darkroom_pictures::Unusable;
 use darkroom_store::Scope;
 
 use crate::Refusal;
-
+use crate::rates::whole_seconds;
 pub(crate) use body::render;
 pub use body::{Legacy, Problem, ProblemField};
 
@@ -35,6 +35,15 @@ pub enum Error {
     /// The key belongs to no tenant.
     #[error("operator keys own no jobs: use a tenant's key")]
     OperatorKey,
+    /// The key belongs to a tenant.
+    #[error("tenants' keys open nothing here: use an operator's key")]
+    TenantKey,
+    /// The tenant has made as many requests as it may.
+    #[error("too many requests: this tenant may send the next one after {} s", whole_seconds(*.wait))]
+    TooManyRequests {
+        /// How long to wait.
+        wait: Duration,
+    },
     /// Nothing there, or nothing of the caller's.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -52,9 +61,9 @@ pub enum Error {
         /// What would do.
         max_bytes: u64,
     },
-    /// Neither of the two media types of a submission.
-    #[error("send application/json, or multipart/form-data with the parts `job` and `image`")]
-    UnsupportedMediaType,
+    /// None of the media types that are read here.
+    #[error("send {0}")]
+    UnsupportedMediaType(&'static str),
     /// A body that cannot be read at all.
     #[error("{0}")]
     Malformed(String),
@@ -100,6 +109,29 @@ pub enum Error {
     /// Nothing is sent to this webhook.
     #[error("the webhook is disabled: enable it first")]
     WebhookDisabled,
+    /// The name is taken.
+    #[error("there is a {what} `{name}` already")]
+    NameTaken {
+        /// What was to be made.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Nothing can take over from a key that does not work any more.
+    #[error("the key was revoked or has expired: make a new one")]
+    KeyStopped,
+    /// Another number of jobs matches than the operator was told.
+    #[error("{matching} jobs match, not as many as expected: nothing was changed")]
+    CountChanged {
+        /// How many match.
+        matching: u64,
+    },
+    /// Something was decided about the failed job before.
+    #[error("the job is {0} already")]
+    Decided(&'static str),
+    /// The job's deadline has passed.
+    #[error("the job's deadline has passed: nobody waits for it any more")]
+    TooLate,
     /// No byte of the result is in the range asked for.
     #[error("the result has {size_bytes} bytes")]
     RangeNotSatisfiable {
@@ -136,11 +168,13 @@ impl Error {
             Self::Unauthorized => (S::UNAUTHORIZED, "unauthorized", "No working API key"),
             Self::MissingScope(_) => (S::FORBIDDEN, "missing_scope", "Not allowed with this key"),
             Self::OperatorKey => (S::FORBIDDEN, "operator_key", "Not allowed with this key"),
+            Self::TenantKey => (S::FORBIDDEN, "tenant_key", "Not allowed with this key"),
+            Self::TooManyRequests { .. } => (S::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests"),
             Self::NotFound(_) => (S::NOT_FOUND, "not_found", "Not found"),
             Self::MethodNotAllowed => (S::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed"),
             Self::SlowBody => (S::REQUEST_TIMEOUT, "slow_body", "Body too slow"),
             Self::TooLarge { .. } => (S::PAYLOAD_TOO_LARGE, "too_large", "Too large"),
-            Self::UnsupportedMediaType => {
+            Self::UnsupportedMediaType(_) => {
                 (S::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type")
             }
             Self::Malformed(_) => (S::BAD_REQUEST, "malformed_body", "Unreadable body"),
@@ -156,6 +190,11 @@ impl Error {
             Self::NotFinal(_) => (S::CONFLICT, "job_not_final", "Job is not final yet"),
             Self::TooManyWebhooks => (S::CONFLICT, "too_many_webhooks", "Too many webhooks"),
             Self::WebhookDisabled => (S::CONFLICT, "webhook_disabled", "Webhook disabled"),
+            Self::NameTaken { .. } => (S::CONFLICT, "name_taken", "Name taken"),
+            Self::KeyStopped => (S::CONFLICT, "key_stopped", "Key does not work"),
+            Self::CountChanged { .. } => (S::CONFLICT, "count_changed", "Count changed"),
+            Self::Decided(_) => (S::CONFLICT, "already_decided", "Decided before"),
+            Self::TooLate => (S::CONFLICT, "deadline_passed", "Deadline passed"),
             Self::RangeNotSatisfiable { .. } => {
                 (S::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", "Range not satisfiable")
             }
@@ -174,6 +213,7 @@ impl Error {
             Self::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
             Self::Busy | Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_SOON.as_secs().into())),
             Self::Refused(refusal) => Some((RETRY_AFTER, refusal.retry_after().as_secs().max(1).into())),
+            Self::TooManyRequests { wait } => Some((RETRY_AFTER, whole_seconds(*wait).max(1).into())),
             Self::RangeNotSatisfiable { size_bytes } => {
                 HeaderValue::try_from(format!("bytes */{size_bytes}"))
                     .ok()
@@ -209,7 +249,13 @@ impl IntoResponse for Error {
 
 impl From<darkroom_store::Error> for Error {
     fn from(error: darkroom_store::Error) -> Self {
-        if error.is_transient() { Self::Unavailable(error.into()) } else { Self::Internal(error.into()) }
+        use darkroom_store::Error as Store;
+        match error {
+            Store::Exists { what, name } => Self::NameTaken { what, name },
+            Store::Missing { what, .. } => Self::NotFound(what),
+            error if error.is_transient() => Self::Unavailable(error.into()),
+            error => Self::Internal(error.into()),
+        }
     }
 }
 

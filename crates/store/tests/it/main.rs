@@ -7,6 +7,7 @@ mod cancel;
 mod changes;
 mod courier;
 mod fairness;
+mod keys;
 mod lease;
 mod limits;
 mod model;

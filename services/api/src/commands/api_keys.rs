@@ -1,20 +1,16 @@
 //! `api-keys`.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
-use darkroom_store::{ListedKey, NewApiKey, Scope, StoreConfig};
-use sha2::{Digest, Sha256};
+use darkroom_store::{ListedKey, NewApiKey, Owner, Scope, StoreConfig};
 use uuid::Uuid;
 
 use super::say;
-use super::tenants::{connect, parse_name};
+use super::tenants::connect;
 use crate::Mint;
-
-/// What every key begins with, so that tools that look for leaked secrets can find it.
-const KEY_START: &str = "dk_";
-/// Characters of a key that are kept in clear, to tell keys apart in lists.
-const PREFIX_CHARS: usize = 11;
+use crate::key::FreshKey;
+use crate::name::parse_name;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ApiKeys {
@@ -25,7 +21,7 @@ pub(super) enum ApiKeys {
         #[command(flatten)]
         store: StoreConfig,
     },
-    /// Make a key stop working, within seconds.
+    /// Make a key stop working, within a second.
     Revoke {
         /// The key's id, as listed.
         id: Uuid,
@@ -53,6 +49,14 @@ pub(super) struct Create {
     #[arg(long, value_delimiter = ',', default_value = "submit,read", value_parser = parse_scope)]
     scopes: Vec<Scope>,
 
+    /// How long it works, in seconds, up to ten years; for as long as nobody revokes it unless given.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=315_360_000))]
+    lifetime: Option<u64>,
+
+    /// Most unfinished jobs of priority interactive it has at once; no limit unless given.
+    #[arg(long, value_name = "JOBS")]
+    max_interactive: Option<u32>,
+
     #[command(flatten)]
     store: StoreConfig,
 }
@@ -66,7 +70,7 @@ impl ApiKeys {
         match self {
             Self::Create(create) => create.run().await,
             Self::List { store } => {
-                connect(&store).await?.api_keys().await?.iter().map(line).try_for_each(say)
+                connect(&store).await?.api_keys(Owner::Anybody).await?.iter().map(line).try_for_each(say)
             }
             Self::Revoke { id, store } => Ok(connect(&store).await?.revoke_api_key(id).await?),
         }
@@ -80,25 +84,26 @@ impl Create {
             Some(name) => Some(store.tenant_named(name).await?),
             None => None,
         };
-        let mint = Mint::from_os();
-        let key = format!("{KEY_START}{}", BASE64_URL_SAFE_NO_PAD.encode(mint.secret()));
+        let key = FreshKey::draw(&Mint::from_os());
         let new = NewApiKey {
-            id: mint.uuid(),
+            id: key.id,
             tenant,
             name: self.name,
-            prefix: key.chars().take(PREFIX_CHARS).collect(),
-            hash: Sha256::digest(&key).into(),
+            prefix: key.prefix,
+            hash: key.hash,
             scopes: self.scopes,
+            lifetime: self.lifetime.map(Duration::from_secs),
+            max_interactive: self.max_interactive,
         };
         store.create_api_key(&new).await?;
         // Nobody can be shown it again.
-        say(key)
+        say(key.text)
             .map_err(|error| anyhow::anyhow!("{error:#}: key {} was made and not shown, revoke it", new.id))
     }
 }
 
 fn line(key: &ListedKey) -> String {
-    let state = if key.revoked_at.is_some() { "revoked" } else { "works" };
-    let tenant = key.tenant.as_deref().unwrap_or("(operator)");
+    let state = key.state.as_str();
+    let tenant = key.tenant_name.as_deref().unwrap_or("(operator)");
     format!("{}\t{}…\t{tenant}\t{}\t{state}\t{}", key.id, key.prefix, key.scopes.join(","), key.name)
 }

@@ -6,6 +6,7 @@ use darkroom_store::{Store, StoreConfig};
 
 use super::{connect_to, say};
 use crate::Mint;
+use crate::name::parse_name;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Tenants {
@@ -23,16 +24,6 @@ pub(super) enum Tenants {
         #[command(flatten)]
         store: StoreConfig,
     },
-}
-
-/// A name of a tenant or a key, as it is shown in lists.
-pub(super) fn parse_name(text: &str) -> Result<String, String> {
-    let fits = (1..=100).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits && text.trim() == text {
-        Ok(text.to_owned())
-    } else {
-        Err("expected 1 to 100 characters, no control characters, no spaces around".to_owned())
-    }
 }
 
 /// The store, for a command that makes a few calls.

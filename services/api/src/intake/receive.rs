@@ -18,6 +18,8 @@ use tower_http::timeout::{TimeoutBody, TimeoutError};
 use super::{Intake, Staged};
 use crate::{Error, ProblemField};
 
+/// What a submission may be.
+const MEDIA_TYPES: &str = "application/json, or multipart/form-data with the parts `job` and `image`";
 /// Largest JSON document.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 /// Largest picture: 50 MiB, the limit of the services that callers come from.
@@ -68,7 +70,7 @@ impl Intake {
                 let parts = self.read_parts(id, request);
                 timeout(UPLOAD_TIMEOUT, parts).await.map_err(|_| Error::SlowBody)?
             }
-            _ => Err(Error::UnsupportedMediaType),
+            _ => Err(Error::UnsupportedMediaType(MEDIA_TYPES)),
         }
     }
 

@@ -204,6 +204,8 @@ async fn make_keys(database: &TestDatabase) {
             prefix: key.to_owned(),
             hash: Sha256::digest(key).into(),
             scopes: scopes.to_vec(),
+            lifetime: None,
+            max_interactive: None,
         };
         database.store.create_api_key(&new).await.unwrap();
     }

@@ -16,6 +16,7 @@ mod openapi;
 mod outage;
 mod protocol;
 mod queue;
+mod rates;
 mod results;
 mod show;
 mod shutdown;
