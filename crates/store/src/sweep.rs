@@ -21,7 +21,8 @@ impl Store {
     const KEEP_KEY_SECONDS: f64 = 24.0 * 3600.0;
 
     /// Final jobs that are deleted or past their retention and still have objects, and that ended at least
-    /// `after_seconds` ago: a worker that has not heard of the end may still upload.
+    /// `after_seconds` ago: a worker that has not heard of the end may still upload. A deleted job that is run again
+    /// keeps its objects until that has ended, since the input is among them.
     ///
     /// # Errors
     /// When the database is unavailable.
@@ -30,6 +31,14 @@ impl Store {
             r#"
             (select id as "id!" from jobs
              where deleted_at is not null and swept_at is null and finished_at <= now() - $2 * interval '1 second'
+               and not exists (
+                   with recursive replays (id, state) as (
+                       select r.id, r.state from jobs r where r.replay_of = jobs.id
+                       union all
+                       select r.id, r.state from replays p join jobs r on r.replay_of = p.id
+                   )
+                   select from replays where state in ('queued', 'running')
+               )
              order by deleted_at limit $1)
             union
             (select id from jobs

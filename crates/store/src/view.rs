@@ -60,6 +60,10 @@ pub struct Job {
     pub warnings: Vec<Warning>,
     /// Results so far, by index.
     pub artifacts: Vec<Artifact>,
+    /// The failed job that this one runs again.
+    pub replay_of: Option<JobId>,
+    /// The job that runs this failed one again.
+    pub replayed_by: Option<JobId>,
 }
 
 /// How far an attempt is.
@@ -125,6 +129,8 @@ struct JobRow {
     progress: Option<serde_json::Value>,
     timings: Option<serde_json::Value>,
     warnings: serde_json::Value,
+    replay_of: Option<Uuid>,
+    replayed_by: Option<Uuid>,
 }
 
 impl TryFrom<JobRow> for Job {
@@ -174,6 +180,8 @@ impl TryFrom<JobRow> for Job {
             timings: row.timings.map(|value| attempt.json("timings", value)).transpose()?,
             warnings: At { table: "job_warnings", id: row.id }.json("detail", row.warnings)?,
             artifacts: Vec::new(),
+            replay_of: row.replay_of.map(JobId::from_uuid),
+            replayed_by: row.replayed_by.map(JobId::from_uuid),
         })
     }
 }
@@ -189,7 +197,8 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?",
+                      a.timings as "timings?", j.replay_of,
+                      (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
                        from job_warnings w where w.job_id = j.id) as "warnings!"
@@ -222,7 +231,8 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?",
+                      a.timings as "timings?", j.replay_of,
+                      (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
                        from job_warnings w where w.job_id = j.id) as "warnings!"

@@ -35,6 +35,15 @@ pub struct Worker {
     pub models: BTreeMap<Lane, ModelStatus>,
 }
 
+/// What operators want of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Nothing but that it goes on.
+    GoOn,
+    /// To finish what it runs, take nothing new, and end.
+    Drain,
+}
+
 /// What a worker says about a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelStatus {
@@ -68,11 +77,12 @@ pub enum FilesStatus {
 
 impl Store {
     /// A worker not seen for this long is not counted.
-    const SEEN_SECONDS: f64 = 15.0;
+    pub(crate) const SEEN_SECONDS: f64 = 15.0;
     /// Rows of workers not seen for this long are deleted.
     const FORGET_SECONDS: f64 = 24.0 * 3600.0;
 
-    /// Makes a worker known, or known again after its row was lost.
+    /// Makes a worker known, or known again after its row was lost, and tells whether an operator has asked it to
+    /// drain.
     ///
     /// # Errors
     /// When the database is unavailable.
@@ -81,13 +91,14 @@ impl Store {
         worker: &NewWorker,
         loaded: &[Lane],
         models: &BTreeMap<Lane, ModelStatus>,
-    ) -> Result<(), Error> {
+    ) -> Result<Wish, Error> {
         let lanes: Vec<String> = worker.lanes.iter().map(Lane::to_string).collect();
         let loaded: Vec<String> = loaded.iter().map(Lane::to_string).collect();
-        sqlx::query!(
-            "insert into workers (id, host, device, lanes, loaded, models) values ($1, $2, $3, $4, $5, $6)
-             on conflict (id) do update
-             set loaded = excluded.loaded, models = excluded.models, last_seen_at = now()",
+        let draining = sqlx::query_scalar!(
+            r#"insert into workers (id, host, device, lanes, loaded, models) values ($1, $2, $3, $4, $5, $6)
+               on conflict (id) do update
+               set loaded = excluded.loaded, models = excluded.models, last_seen_at = now()
+               returning drain_requested_at is not null as "draining!""#,
             worker.id.as_uuid(),
             worker.host,
             worker.device,
@@ -95,9 +106,9 @@ impl Store {
             &loaded,
             Json(models) as _
         )
-        .execute(&self.pool)
+        .fetch_one(&self.pool)
         .await?;
-        Ok(())
+        Ok(if draining { Wish::Drain } else { Wish::GoOn })
     }
 
     /// Forgets a worker that stops in an orderly way.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use darkroom_store::{Beat, Change, NewWorker, Pulse};
+use darkroom_store::{Beat, Change, NewWorker, Pulse, Wish};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -65,11 +65,20 @@ impl Worker {
         }
     }
 
+    /// Tells what is loaded, and hears whether an operator wants this worker to end.
     async fn show_up(&self, me: &NewWorker) {
         let (loaded, models) = (self.device.loaded(), self.library.report());
-        if let Err(error) = bounded(self.store.worker_seen(me, &loaded, &models)).await {
-            measure::heartbeat_failed();
-            tracing::debug!(error = &error as &dyn std::error::Error, "failed to report as a worker");
+        match bounded(self.store.worker_seen(me, &loaded, &models)).await {
+            Ok(Wish::GoOn) => {}
+            Ok(Wish::Drain) if self.shutdown.soft.is_cancelled() => {}
+            Ok(Wish::Drain) => {
+                tracing::info!("asked by an operator to drain");
+                self.shutdown.soft.cancel();
+            }
+            Err(error) => {
+                measure::heartbeat_failed();
+                tracing::debug!(error = &error as &dyn std::error::Error, "failed to report as a worker");
+            }
         }
     }
 

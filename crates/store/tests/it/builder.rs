@@ -10,7 +10,7 @@ use darkroom_jobs::{
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{
     Accepted, Lease, LeaseRequest, LeasedJob, NewArtifact, NewJob, NewWorker, Outcome, Recorded, Settled,
-    Store,
+    Store, Wish,
 };
 use uuid::Uuid;
 
@@ -100,10 +100,10 @@ impl TestWorker {
         worker
     }
 
-    pub(crate) async fn seen(&self, store: &Store) {
+    pub(crate) async fn seen(&self, store: &Store) -> Wish {
         let worker =
             NewWorker { id: self.id, host: "test".into(), device: "cpu".into(), lanes: self.lanes.clone() };
-        store.worker_seen(&worker, &self.loaded, &BTreeMap::new()).await.unwrap();
+        store.worker_seen(&worker, &self.loaded, &BTreeMap::new()).await.unwrap()
     }
 
     pub(crate) async fn lease(&self, store: &Store) -> Option<LeasedJob> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::{ImageToText, InputImage, JobId, Quality, Task, TextToImage, Warning};
-use darkroom_store::{Artifact, Job};
+use darkroom_jobs::{Failure, ImageToText, InputImage, JobId, Quality, Task, TextToImage, Warning};
+use darkroom_store::{Artifact, Job, Progress};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -68,6 +68,10 @@ pub struct JobView {
     pub deadline: Timestamp,
     /// When it, its input and its results may be deleted.
     pub expires_at: Timestamp,
+    /// The failed job that an operator runs again by this one.
+    pub replay_of: Option<Uuid>,
+    /// The job by which an operator runs this failed one again.
+    pub replayed_by: Option<Uuid>,
     /// Where to look and what to do.
     pub links: JobLinks,
 }
@@ -261,15 +265,8 @@ impl JobView {
             input: InputView::from(job.task),
             artifacts: job.artifacts.into_iter().map(|artifact| ArtifactView::new(artifact, links)).collect(),
             warnings: job.warnings.into_iter().map(WarningView::from).collect(),
-            error: job
-                .failure
-                .map(|failure| FailureView { code: failure.class.as_str(), message: failure.message }),
-            progress: job.progress.map(|p| ProgressView {
-                image: p.image,
-                images: p.images,
-                step: p.step,
-                steps: p.steps,
-            }),
+            error: job.failure.map(FailureView::from),
+            progress: job.progress.map(ProgressView::from),
             queue: None,
             blocked_reason: None,
             attempts: job.attempts,
@@ -282,8 +279,23 @@ impl JobView {
             finished_at: job.finished_at.map(Timestamp),
             deadline: Timestamp(job.deadline),
             expires_at: Timestamp(job.expires_at),
+            replay_of: job.replay_of.map(JobId::as_uuid),
+            replayed_by: job.replayed_by.map(JobId::as_uuid),
             links: JobLinks::new(job.id, links),
         }
+    }
+}
+
+impl From<Failure> for FailureView {
+    fn from(failure: Failure) -> Self {
+        Self { code: failure.class.as_str(), message: failure.message }
+    }
+}
+
+impl From<Progress> for ProgressView {
+    fn from(progress: Progress) -> Self {
+        let Progress { image, images, step, steps } = progress;
+        Self { image, images, step, steps }
     }
 }
 

@@ -66,6 +66,8 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
           "estimated_wait_seconds": null,
           "position": 1
         },
+        "replay_of": null,
+        "replayed_by": null,
         "started_at": null,
         "state": "queued",
         "timings": null,

@@ -78,6 +78,8 @@ async fn a_finished_job_shows_everything() {
         "priority": "normal",
         "progress": null,
         "queue": null,
+        "replay_of": null,
+        "replayed_by": null,
         "started_at": "[started_at]",
         "state": "succeeded",
         "timings": {

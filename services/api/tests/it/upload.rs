@@ -88,6 +88,8 @@ async fn a_picture_is_enough_for_a_caption() {
           "estimated_wait_seconds": null,
           "position": 1
         },
+        "replay_of": null,
+        "replayed_by": null,
         "started_at": null,
         "state": "queued",
         "timings": null,

@@ -65,6 +65,23 @@ async fn draining_worker_lets_a_short_attempt_finish_and_takes_no_other() {
 }
 
 #[tokio::test]
+async fn worker_that_an_operator_asks_to_drain_finishes_what_runs_and_ends() {
+    let site = Site::new("drain-asked", json!({})).await;
+    let worker = site.start();
+    let running = site.draw(json!({"prompt": "a red circle [fake:step_ms=250]", "steps": 20})).await;
+    site.stepping(running).await;
+    let waiting = site.draw(json!({"prompt": "a red circle"})).await;
+    let me = site.database.store.worker_details().await.unwrap().remove(0);
+    assert_eq!(me.running.len(), 1);
+    assert!(site.database.store.drain_worker(me.id).await.unwrap());
+    worker.ended().await.unwrap();
+    assert_eq!(site.job(running).await.state, JobState::Succeeded);
+    assert_eq!(site.job(waiting).await.attempts, 0);
+    assert_eq!(site.database.count("select count(*) from workers").await, 0);
+    site.clean(&[running, waiting]).await;
+}
+
+#[tokio::test]
 async fn attempt_longer_than_the_grace_period_is_given_back() {
     let site = Site::new("drain-long", json!({})).await;
     let mut settings = site.settings();
