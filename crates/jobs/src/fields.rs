@@ -11,7 +11,8 @@ use crate::submission::FieldError;
 use crate::task::check_text;
 
 /// One object of a document. `null` counts as absent.
-pub(crate) struct Fields<'a, 'e> {
+#[derive(Debug)]
+pub struct Fields<'a, 'e> {
     pointer: String,
     object: Option<&'a Map<String, Value>>,
     known: Vec<&'static str>,
@@ -20,7 +21,7 @@ pub(crate) struct Fields<'a, 'e> {
 
 impl<'a, 'e> Fields<'a, 'e> {
     /// Starts reading `value`, which stands at `pointer`; absent counts as empty.
-    pub(crate) fn new(value: Option<&'a Value>, pointer: &str, errors: &'e mut Vec<FieldError>) -> Self {
+    pub fn new(value: Option<&'a Value>, pointer: &str, errors: &'e mut Vec<FieldError>) -> Self {
         let object = value.and_then(Value::as_object);
         let mut fields = Self { pointer: pointer.to_owned(), object, known: Vec::new(), errors };
         if object.is_none() && value.is_some_and(|value| !value.is_null()) {
@@ -30,13 +31,18 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// The raw value of a field.
-    pub(crate) fn take(&mut self, name: &'static str) -> Option<&'a Value> {
+    pub fn take(&mut self, name: &'static str) -> Option<&'a Value> {
         self.known.push(name);
         self.object?.get(name).filter(|value| !value.is_null())
     }
 
+    /// Whether a field is there as `null`: where that means another thing than absent.
+    pub fn is_null(&self, name: &str) -> bool {
+        self.object.and_then(|object| object.get(name)).is_some_and(Value::is_null)
+    }
+
     /// A string.
-    pub(crate) fn string(&mut self, name: &'static str) -> Option<&'a str> {
+    pub fn string(&mut self, name: &'static str) -> Option<&'a str> {
         let value = self.take(name)?;
         let text = value.as_str();
         if text.is_none() {
@@ -46,7 +52,7 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// A string as free text: of bounded length and storable.
-    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
         let text = self.string(name)?;
         if let Err(error) = check_text(text) {
             self.error(name, "text", error);
@@ -55,7 +61,7 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// An integer within bounds.
-    pub(crate) fn integer(&mut self, name: &'static str, within: RangeInclusive<u64>) -> Option<u64> {
+    pub fn integer(&mut self, name: &'static str, within: RangeInclusive<u64>) -> Option<u64> {
         let value = self.take(name)?;
         let integer = value.as_u64().filter(|integer| within.contains(integer));
         if integer.is_none() {
@@ -70,13 +76,13 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// [`Self::integer`] for values that fit 32 bits.
-    pub(crate) fn small(&mut self, name: &'static str, within: RangeInclusive<u32>) -> Option<u32> {
+    pub fn small(&mut self, name: &'static str, within: RangeInclusive<u32>) -> Option<u32> {
         let within = u64::from(*within.start())..=u64::from(*within.end());
         self.integer(name, within).and_then(|integer| u32::try_from(integer).ok())
     }
 
     /// A number within bounds.
-    pub(crate) fn number(&mut self, name: &'static str, within: RangeInclusive<f64>) -> Option<f64> {
+    pub fn number(&mut self, name: &'static str, within: RangeInclusive<f64>) -> Option<f64> {
         let value = self.take(name)?;
         let number = value.as_f64().filter(|number| within.contains(number));
         if number.is_none() {
@@ -87,7 +93,7 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// A boolean.
-    pub(crate) fn boolean(&mut self, name: &'static str) -> Option<bool> {
+    pub fn boolean(&mut self, name: &'static str) -> Option<bool> {
         let value = self.take(name)?;
         let boolean = value.as_bool();
         if boolean.is_none() {
@@ -97,7 +103,7 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// One of a set of words.
-    pub(crate) fn word<T: FromStr<Err = UnknownWord>>(&mut self, name: &'static str) -> Option<T> {
+    pub fn word<T: FromStr<Err = UnknownWord>>(&mut self, name: &'static str) -> Option<T> {
         let text = self.string(name)?;
         text.parse()
             .map_err(|error: UnknownWord| {
@@ -107,26 +113,26 @@ impl<'a, 'e> Fields<'a, 'e> {
     }
 
     /// Reports a field that has to be there and is not. A field that is there but wrong was reported before.
-    pub(crate) fn require(&mut self, name: &'static str, hint: impl Display) {
+    pub fn require(&mut self, name: &'static str, hint: impl Display) {
         if self.object.is_none_or(|object| object.get(name).is_none_or(Value::is_null)) {
             self.error(name, "required", hint);
         }
     }
 
     /// Reports a field.
-    pub(crate) fn error(&mut self, name: &str, code: &'static str, detail: impl Display) {
+    pub fn error(&mut self, name: &str, code: &'static str, detail: impl Display) {
         let pointer = format!("{}/{}", self.pointer, token(name));
         self.push(pointer, code, detail.to_string());
     }
 
     /// Reports a member of the object that is field `name`.
-    pub(crate) fn error_in(&mut self, name: &str, member: &str, code: &'static str, detail: impl Display) {
+    pub fn error_in(&mut self, name: &str, member: &str, code: &'static str, detail: impl Display) {
         let pointer = format!("{}/{}/{}", self.pointer, token(name), token(member));
         self.push(pointer, code, detail.to_string());
     }
 
     /// Reports every field that nothing asked for, and ends the reading.
-    pub(crate) fn refuse_others(mut self) {
+    pub fn refuse_others(mut self) {
         let Some(object) = self.object else { return };
         for name in
             object.keys().filter(|name| !self.known.contains(&name.as_str())).cloned().collect::<Vec<_>>()

@@ -18,6 +18,7 @@ use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::admin::{self, Admin};
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::backlog::Backlogs;
@@ -59,6 +60,7 @@ pub struct Api {
     models: Models,
     usage: Usage,
     webhooks: Webhooks,
+    admin: Admin,
     keys: Keys,
     mint: Mint,
 }
@@ -80,11 +82,12 @@ impl Api {
             admission,
             stop,
         });
-        let results = Results { store: store.clone(), blobs, links };
-        let models = Models { store: store.clone(), catalog };
+        let results = Results { store: store.clone(), blobs, links: links.clone() };
+        let models = Models { store: store.clone(), catalog: catalog.clone() };
+        let admin = Admin { store: store.clone(), catalog, links };
         let usage = Usage { store: store.clone() };
         let webhooks = Webhooks { store: store.clone(), guard, mint: mint.clone() };
-        Self { jobs, intake, results, models, usage, webhooks, keys: Keys::new(store), mint }
+        Self { jobs, intake, results, models, usage, webhooks, admin, keys: Keys::new(store), mint }
     }
 
     /// What feeds the requests that wait for a job: to be run next to the server.
@@ -117,6 +120,12 @@ pub fn router(api: Api) -> Router {
     let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document));
     let mint = api.mint.clone();
     wrap(router, mint).with_state(api)
+}
+
+/// What operators are answered, on a port of their own.
+pub fn admin_router(api: Api) -> Router {
+    let mint = api.mint.clone();
+    wrap(admin::routes(), mint).with_state(api)
 }
 
 /// What stands around every route.

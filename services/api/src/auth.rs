@@ -59,6 +59,16 @@ impl Keys {
         Ok(TenantKey { id: key.id, tenant, max_interactive: key.max_interactive })
     }
 
+    /// Whether the request names an operator's key that may do `scope`.
+    async fn operator_key(&self, parts: &Parts, scope: Scope) -> Result<(), Error> {
+        let key = self.find(bearer(&parts.headers).ok_or(Error::Unauthorized)?).await?;
+        if key.tenant.is_some() {
+            return Err(Error::TenantKey);
+        }
+        tracing::Span::current().record("operator", tracing::field::display(key.id));
+        permit(&key, scope)
+    }
+
     async fn find(&self, key: &str) -> Result<ApiKey, Error> {
         let digest: [u8; 32] = Sha256::digest(key).into();
         if let Some(known) = self.cache.get(&digest).await
@@ -104,6 +114,14 @@ pub struct Submitter(pub TenantKey);
 #[derive(Debug, Clone, Copy)]
 pub struct Reader(pub TenantId);
 
+/// An operator whose key may look at everything.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Observer;
+
+/// An operator whose key may change things.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operator;
+
 impl<S> FromRequestParts<S> for Submitter
 where
     Keys: FromRef<S>,
@@ -125,6 +143,30 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         Keys::from_ref(state).tenant_key(parts, Scope::Read).await.map(|key| Self(key.tenant))
+    }
+}
+
+impl<S> FromRequestParts<S> for Observer
+where
+    Keys: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Keys::from_ref(state).operator_key(parts, Scope::Read).await.map(|()| Self)
+    }
+}
+
+impl<S> FromRequestParts<S> for Operator
+where
+    Keys: FromRef<S>,
+    S: Send + Sync,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        Keys::from_ref(state).operator_key(parts, Scope::Submit).await.map(|()| Self)
     }
 }
 

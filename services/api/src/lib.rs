@@ -4,8 +4,10 @@
 //! it leaves in storage is deleted unless its job is accepted. Workers are reached through the database only:
 //! nothing here knows of the broker or of models. Every refusal is a [`Problem`].
 //!
-//! [`router`] is the whole API as a service for tests and [`Server`]; `commands` is what the program does.
+//! [`router`] is the whole API as a service for tests and [`Server`], [`admin_router`] what operators are answered;
+//! `commands` is what the program does.
 
+mod admin;
 mod admission;
 mod api;
 mod auth;
@@ -34,7 +36,7 @@ mod watch;
 mod webhooks;
 
 pub use admission::{Capacity, Refusal};
-pub use api::{Api, ApiParts, router};
+pub use api::{Api, ApiParts, admin_router, router};
 pub use auth::{Reader, Submitter, TenantKey};
 pub use darkroom_links::Links;
 pub use jobs::resource::JobView;

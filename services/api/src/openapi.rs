@@ -22,6 +22,26 @@ use utoipa::{Modify, OpenApi};
 )]
 pub(crate) struct Document;
 
+/// What the handlers for operators do not say themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Darkroom for operators",
+        description = "Tenants and their limits, keys, failed jobs, lanes and workers. An operator's key with the scope \
+                       `read` may look, one with `submit` may change things; a tenant's key opens nothing. Every \
+                       refusal is an RFC 9457 problem document with a stable `code`."
+    ),
+    tags(
+        (name = "tenants", description = "Owners of keys, jobs, limits and usage."),
+        (name = "keys", description = "Making keys, taking over from them, stopping them."),
+        (name = "failed jobs", description = "What failed for good, and running it again."),
+        (name = "lanes", description = "Where jobs wait."),
+        (name = "workers", description = "Who runs them."),
+    ),
+    modifiers(&ApiKey)
+)]
+pub(crate) struct AdminDocument;
+
 struct ApiKey;
 
 impl Modify for ApiKey {

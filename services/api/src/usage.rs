@@ -5,6 +5,7 @@ mod report;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
+use darkroom_jobs::TenantId;
 use darkroom_store::Store;
 
 use crate::deadline::bounded;
@@ -40,8 +41,15 @@ pub(crate) async fn show(
     Reader(tenant): Reader,
     RawQuery(query): RawQuery,
 ) -> Result<Json<UsageReport>, Error> {
-    let today = bounded(usage.store.now()).await?.date_naive();
-    let period = period::parse(query.as_deref().unwrap_or_default(), today).map_err(Error::Fields)?;
-    let used = bounded(usage.store.usage(tenant, period.from, period.to)).await?;
-    Ok(Json(UsageReport::new(period, &used)))
+    usage.report(tenant, query.as_deref().unwrap_or_default()).await.map(Json)
+}
+
+impl Usage {
+    /// What a tenant used in the period that a query names.
+    pub(crate) async fn report(&self, tenant: TenantId, query: &str) -> Result<UsageReport, Error> {
+        let today = bounded(self.store.now()).await?.date_naive();
+        let period = period::parse(query, today).map_err(Error::Fields)?;
+        let used = bounded(self.store.usage(tenant, period.from, period.to)).await?;
+        Ok(UsageReport::new(period, &used))
+    }
 }

@@ -16,7 +16,7 @@ use url::Url;
 use super::connect_to;
 use crate::config::{ServeConfig, UrlSecret};
 use crate::server::CONNECTIONS;
-use crate::{Api, ApiParts, Links, Mint, Server, router};
+use crate::{Api, ApiParts, Links, Mint, Server, admin_router, router};
 
 /// How long cleaning up behind the last requests may take.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +57,7 @@ pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Resu
             "a low `ulimit -n`: fewer callers are served at once"
         );
     }
+    context.routes.add(admin_router(api.clone()));
     let drained = CancellationToken::new();
     spawn_loops(&context, &api, &store, &drained);
     tracing::info!(%address, %public, "serving");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darkroom_api::config::UrlSecret;
-use darkroom_api::{Api, ApiParts, Capacity, Links, Mint, Server, router};
+use darkroom_api::{Api, ApiParts, Capacity, Links, Mint, Server, admin_router, router};
 use darkroom_blobs::{Blobs, BlobsConfig};
 use darkroom_jobs::{Catalog, TenantId};
 use darkroom_outbound::Guard;
@@ -31,6 +31,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// A key of the first tenant that may do everything; others are `KEY` with an ending.
 pub(crate) const KEY: &str = "dk_first";
 pub(crate) const OTHER_KEY: &str = "dk_second";
+/// A key of an operator that may do everything.
+pub(crate) const OPERATOR_KEY: &str = "dk_operator";
 
 const CATALOG: &str = r#"[
     {"pipeline": "text-to-image", "model_id": "test/painter", "source": "builtin:fake", "default": true,
@@ -45,6 +47,7 @@ pub(crate) struct App {
     pub(crate) database: TestDatabase,
     pub(crate) blobs: Blobs,
     pub(crate) address: std::net::SocketAddr,
+    pub(crate) admin: std::net::SocketAddr,
     pub(crate) stop: CancellationToken,
     http: reqwest::Client,
     api: Api,
@@ -75,6 +78,8 @@ impl App {
         let blobs = Blobs::connect(&storage);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = admin_listener.local_addr().unwrap();
         let public = Url::parse(&format!("http://{address}")).unwrap();
         let secret = UrlSecret::parse(&"5a".repeat(32).into()).unwrap();
         let stop = CancellationToken::new();
@@ -89,15 +94,18 @@ impl App {
             stop: stop.clone(),
         });
         let server = Server::new(listener, router(api.clone()), stop.clone(), CancellationToken::new());
+        let routes = admin_router(api.clone());
+        let admin_server = Server::new(admin_listener, routes, stop.clone(), CancellationToken::new());
         let (watch, store, stopping) = (api.watch().clone(), database.store.clone(), stop.clone());
         let (announcing, announced) = (database.store.clone(), stop.clone());
         let running = vec![
             tokio::spawn(server.run()),
+            tokio::spawn(admin_server.run()),
             tokio::spawn(async move { watch.run(&store, &stopping).await }),
             tokio::spawn(async move { announcing.announce(&announced).await }),
         ];
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { database, blobs, address, stop, http, api, running }
+        Self { database, blobs, address, admin, stop, http, api, running }
     }
 
     /// Stops everything and drops the database. Fails when something does not stop.
@@ -125,6 +133,11 @@ impl App {
 
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.request(Method::POST, path)
+    }
+
+    /// A request of an operator.
+    pub(crate) fn operate(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}/admin/v1{path}", self.admin)).bearer_auth(OPERATOR_KEY)
     }
 
     /// A request without a key.
@@ -194,7 +207,9 @@ async fn make_keys(database: &TestDatabase) {
         (OTHER_KEY, Some(tenants[1]), &Scope::ALL[..]),
         ("dk_first_submit", Some(tenants[0]), &[Scope::Submit][..]),
         ("dk_first_read", Some(tenants[0]), &[Scope::Read][..]),
-        ("dk_operator", None, &Scope::ALL[..]),
+        (OPERATOR_KEY, None, &Scope::ALL[..]),
+        ("dk_operator_read", None, &[Scope::Read][..]),
+        ("dk_operator_submit", None, &[Scope::Submit][..]),
     ];
     for (key, tenant, scopes) in keys {
         let new = NewApiKey {

@@ -1,6 +1,7 @@
 //! The API over HTTP, on a real database and real storage: run through `cargo xtask test`.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
+mod admin;
 mod admission;
 mod app;
 mod auth;
@@ -18,6 +19,7 @@ mod protocol;
 mod queue;
 mod rates;
 mod results;
+mod scopes;
 mod show;
 mod shutdown;
 mod upload;

@@ -1,0 +1,70 @@
+//! Which failed jobs: the query parameters that the list and the decisions about many have in common.
+
+use std::time::Duration;
+
+use darkroom_jobs::{FailureClass, Lane, UnknownWord};
+use darkroom_store::FailedFilter;
+
+use crate::admin::Admin;
+use crate::{Error, ProblemField};
+
+/// The parameters.
+pub(super) const PARAMETERS: [&str; 5] =
+    ["tenant", "lane", "failure_class", "older_than_seconds", "newer_than_seconds"];
+
+/// A filter as it was given.
+#[derive(Debug, Default)]
+pub(super) struct Given {
+    tenant: Option<String>,
+    lane: Option<Lane>,
+    class: Option<FailureClass>,
+    older_than: Option<Duration>,
+    newer_than: Option<Duration>,
+}
+
+impl Given {
+    /// Takes a parameter; `None` when it is none of a filter's.
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Option<Result<(), ProblemField>> {
+        let refuse = |code: &str, detail: String| Err(ProblemField::parameter(name, code, detail));
+        Some(match name {
+            "tenant" => {
+                self.tenant = Some(value.to_owned());
+                Ok(())
+            }
+            "lane" => match value.parse() {
+                Ok(lane) => {
+                    self.lane = Some(lane);
+                    Ok(())
+                }
+                Err(_) => refuse("lane", "expected `pipeline:model`".to_owned()),
+            },
+            "failure_class" => match value.parse() {
+                Ok(class) => {
+                    self.class = Some(class);
+                    Ok(())
+                }
+                Err(UnknownWord { allowed, .. }) => refuse("choice", format!("expected one of {allowed}")),
+            },
+            "older_than_seconds" | "newer_than_seconds" => match value.parse::<u32>() {
+                Ok(seconds) => {
+                    let age = Some(Duration::from_secs(seconds.into()));
+                    *(if name.starts_with("older") { &mut self.older_than } else { &mut self.newer_than }) =
+                        age;
+                    Ok(())
+                }
+                Err(_) => refuse("range", format!("expected whole seconds, 0 to {}", u32::MAX)),
+            },
+            _ => return None,
+        })
+    }
+
+    /// The filter, with the tenant looked up.
+    pub(super) async fn resolve(self, admin: &Admin) -> Result<FailedFilter, Error> {
+        let tenant = match &self.tenant {
+            Some(tenant) => Some(admin.tenant(tenant).await?.id),
+            None => None,
+        };
+        let Self { lane, class, older_than, newer_than, .. } = self;
+        Ok(FailedFilter { tenant, lane, class, older_than, newer_than })
+    }
+}
