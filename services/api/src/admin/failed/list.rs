@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use darkroom_jobs::UnknownWord;
+use darkroom_jobs::{JobId, UnknownWord};
 use darkroom_store::{FailedPage, Standing};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,8 +12,7 @@ use super::filter::{self, Given};
 use crate::admin::Admin;
 use crate::auth::Observer;
 use crate::deadline::bounded;
-use crate::jobs::cursor;
-use crate::{Error, Problem, ProblemField, query};
+use crate::{Error, Problem, ProblemField, cursor, query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -75,7 +74,7 @@ pub(in crate::admin) async fn list(
     let size = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = found.len() > size;
     found.truncate(size);
-    let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id));
+    let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id.as_uuid()));
     Ok(Json(FailedJobPage { jobs: found.into_iter().map(FailedView::from).collect(), next_cursor }))
 }
 
@@ -95,7 +94,8 @@ fn set(page: &mut FailedPage, name: &str, value: &str) -> Result<(), ProblemFiel
         "cursor" => {
             let expected = "expected `next_cursor` of an earlier page";
             let cursor = cursor::decode(value);
-            page.before = Some(cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
+            let last = cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?;
+            page.before = Some(JobId::from_uuid(last));
         }
         _ => {
             let allowed = [&filter::PARAMETERS[..], &["standing", "limit", "cursor"]].concat();
