@@ -1,9 +1,14 @@
+use std::time::Duration;
+
 use chrono::{Days, NaiveDate};
 use darkroom_jobs::{Failure, FailureClass, JobId, Retry, TenantId};
 use darkroom_store::testing::TestDatabase;
-use darkroom_store::{DailyUsage, NewJob, Outcome, RolledUp, Store};
+use darkroom_store::{Canceled, DailyUsage, NewJob, Outcome, RolledUp, Settled, Store};
+use rust_decimal::Decimal;
 
-use crate::builder::{TestWorker, accept, in_lane, lane, new_job, record, tenant};
+use crate::builder::{
+    TestWorker, accept, in_lane, lane, let_backoffs_end, let_leases_expire, new_job, record, tenant,
+};
 
 async fn finish(store: &Store, job: NewJob, outcome: &Outcome) -> JobId {
     let mut worker = TestWorker::start(store).await;
@@ -233,5 +238,63 @@ async fn jobs_that_ended_before_usage_was_kept_are_counted() {
     assert_eq!(usage(store, owner).await, used);
     assert_eq!(roll_up_everything(store).await[0], RolledUp { day: used[0].day, rows: 1 });
     assert_eq!(usage(store, owner).await, used);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_job_is_charged_at_most_once_whatever_becomes_of_its_attempts() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    // Every change of a cost, whichever statement makes it.
+    database
+        .execute(
+            "create table charged (id uuid);
+             create function witness() returns trigger language plpgsql as
+                 $$ begin insert into charged values (new.id); return new; end $$;
+             create trigger witness after update on jobs
+                 for each row when (old.cost is distinct from new.cost) execute function witness();",
+        )
+        .await;
+    let success = Outcome::Succeeded { timings: [].into() };
+    let failure = Failure::new(FailureClass::Infrastructure, "no store");
+    let retry = Outcome::Failed { failure, retry: Retry::After(Duration::ZERO), avoid: None };
+
+    let worker = TestWorker::start(store).await;
+    let id = accept(store, new_job(owner)).await;
+    let first = worker.take(store).await;
+    record(store, &first.lease).await;
+    store.settle(&first.lease, &retry, 1).await.unwrap();
+    let_backoffs_end(&database).await;
+    let lost = worker.take(store).await;
+    let_leases_expire(&database).await;
+    store.reap(10, 0.0).await.unwrap();
+    let_backoffs_end(&database).await;
+    let last = worker.take(store).await;
+    for _ in 0..3 {
+        assert_eq!(store.settle(&last.lease, &success, 1).await.unwrap(), Settled::Done, "a lost reply");
+    }
+    for late in [&first, &lost] {
+        assert_eq!(store.settle(&late.lease, &success, 1).await.unwrap(), Settled::LeaseGone);
+    }
+    assert_eq!(store.cancel(owner, id).await.unwrap(), Canceled::AlreadyFinal);
+
+    let mut succeeded = 1;
+    for _ in 0..30 {
+        let id = accept(store, new_job(owner)).await;
+        let leased = worker.take(store).await;
+        record(store, &leased.lease).await;
+        let settling = || store.settle(&leased.lease, &success, 1);
+        let (canceled, one, two) = tokio::join!(store.cancel(owner, id), settling(), settling());
+        let won = canceled.unwrap() == Canceled::AlreadyFinal;
+        assert_eq!([one.unwrap(), two.unwrap()].contains(&Settled::Done), won);
+        succeeded += i64::from(won);
+    }
+    assert_eq!(database.count("select count(*) from charged").await, succeeded);
+    assert_eq!(database.count("select count(distinct id) from charged").await, succeeded);
+    assert_eq!(database.count("select count(*) from jobs where cost is not null").await, succeeded);
+    let used = usage(store, owner).await;
+    let price: Decimal = "0.02".parse().unwrap();
+    assert_eq!(used[0].cost, (price * Decimal::from(succeeded)).normalize());
     database.drop_database().await;
 }
