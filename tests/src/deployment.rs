@@ -174,6 +174,13 @@ impl Deployment {
         run("darkroom-api", &arguments, &self.settings, &self.folder).await.trim().to_owned()
     }
 
+    /// Where the API answers operators, and a new operator's key.
+    pub async fn operator(&self) -> (String, String) {
+        let arguments = ["api-keys", "create", "--operator", "--name", "test"];
+        let key = run("darkroom-api", &arguments, &self.settings, &self.folder).await;
+        (self.api.operations_url(), key.trim().to_owned())
+    }
+
     /// A further worker, ready.
     pub async fn worker(&self) -> Service {
         self.worker_with(&[]).await

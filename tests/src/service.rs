@@ -84,11 +84,18 @@ impl Service {
         .await;
     }
 
+    /// Where its operations port answers.
+    ///
+    /// # Panics
+    /// When it has not started.
+    pub fn operations_url(&self) -> String {
+        let address = self.field("starting", "address").expect("the service has started");
+        format!("http://{}", address.as_str().unwrap_or_default())
+    }
+
     /// Its metrics, as Prometheus would read them.
     pub async fn metrics(&self) -> String {
-        let address = self.field("starting", "address").expect("the service has started");
-        let address = address.as_str().unwrap_or_default();
-        let answer = get(format!("http://{address}/metrics")).await.expect("the port answers");
+        let answer = get(format!("{}/metrics", self.operations_url())).await.expect("the port answers");
         answer.text().await.expect("metrics are text")
     }
 

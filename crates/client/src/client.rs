@@ -52,16 +52,7 @@ impl Client {
     /// # Errors
     /// [`Error::Settings`] when the URL is none.
     pub fn new(base_url: &str, api_key: impl Into<SecretString>) -> Result<Self, Error> {
-        let invalid = || Error::Settings(format!("`{base_url}` is no http or https URL"));
-        let mut base = Url::parse(base_url).map_err(|_| invalid())?;
-        if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
-            return Err(invalid());
-        }
-        if !base.path().ends_with('/') {
-            let path = format!("{}/", base.path());
-            base.set_path(&path);
-        }
-        Ok(Self { transport: Transport::new(api_key.into())?, base })
+        Ok(Self { transport: Transport::new(api_key.into())?, base: self::base_url(base_url)? })
     }
 
     /// Submits a text-to-image job and returns it as accepted.
@@ -235,6 +226,20 @@ impl Client {
     fn url(&self, path: &str) -> Result<Url, Error> {
         self.base.join(path).map_err(|_| Error::Settings(format!("`{path}` is no path")))
     }
+}
+
+/// The URL at which a service is mounted, with a slash at its end.
+pub(crate) fn base_url(text: &str) -> Result<Url, Error> {
+    let invalid = || Error::Settings(format!("`{text}` is no http or https URL"));
+    let mut base = Url::parse(text).map_err(|_| invalid())?;
+    if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
+        return Err(invalid());
+    }
+    if !base.path().ends_with('/') {
+        let path = format!("{}/", base.path());
+        base.set_path(&path);
+    }
+    Ok(base)
 }
 
 fn header(name: &'static str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {

@@ -102,6 +102,12 @@ pub struct Job {
     pub deadline: DateTime<Utc>,
     /// When it and its results may be deleted.
     pub expires_at: DateTime<Utc>,
+    /// The failed job that an operator runs again by this one.
+    #[serde(default)]
+    pub replay_of: Option<Uuid>,
+    /// The job by which an operator runs this failed one again.
+    #[serde(default)]
+    pub replayed_by: Option<Uuid>,
     /// Where to look and what to do.
     pub links: Links,
 }

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 mod client;
 mod error;
 mod job;

@@ -26,6 +26,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(90);
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) key: Key,
+    pub(crate) repeat: Repeat,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -47,9 +48,18 @@ pub(crate) enum Key {
     Withheld,
 }
 
+/// When a call may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// While it is refused for now or not answered: doing it twice is doing it once.
+    Always,
+    /// Only when it cannot have been done: it never arrived, or too many were sent.
+    Unsent,
+}
+
 impl Call {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Self { key: Key::Sent, method, url, headers: Vec::new(), body: Body::Empty }
+        Self { key: Key::Sent, repeat: Repeat::Always, method, url, headers: Vec::new(), body: Body::Empty }
     }
 }
 
@@ -77,7 +87,8 @@ impl Transport {
         loop {
             let outcome = self.send_once(call).await;
             let pause = match &outcome {
-                Ok(answer) => pause_asked_for(answer, tries),
+                Ok(answer) => pause_asked_for(answer, call.repeat, tries),
+                Err(Error::Transport(error)) if call.repeat == Repeat::Unsent && !error.is_connect() => None,
                 Err(_) => Some(backoff(tries)),
             };
             match pause.filter(|_| tries < TRIES) {
@@ -121,9 +132,12 @@ impl Transport {
 }
 
 /// How long to wait before the same call may succeed; `None` for an answer that stands.
-fn pause_asked_for(answer: &Response, tries: u32) -> Option<Duration> {
-    if !matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        return None;
+fn pause_asked_for(answer: &Response, repeat: Repeat, tries: u32) -> Option<Duration> {
+    match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS => {}
+        // What became of a call whose database did not answer is not known.
+        StatusCode::SERVICE_UNAVAILABLE if repeat == Repeat::Always => {}
+        _ => return None,
     }
     let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds).clamp(backoff(tries), MAX_PAUSE))

@@ -10,6 +10,7 @@ mod faults;
 mod full_size;
 mod memory;
 mod models;
+mod operators;
 mod processes;
 mod settings;
 mod sweeper;

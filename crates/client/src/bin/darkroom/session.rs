@@ -46,11 +46,17 @@ pub(crate) enum Form {
 
 /// The caller gave no key.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "no API key: set DARKROOM_API_KEY\noperators make a key with `darkroom-api api-keys create`; for the local \
-     stack, `eval \"$(cargo xtask env)\"` sets it"
-)]
-pub(crate) struct NoKey;
+pub(crate) enum NoKey {
+    /// None of a tenant.
+    #[error(
+        "no API key: set DARKROOM_API_KEY\noperators make a key with `darkroom-api api-keys create`; for the local \
+         stack, `eval \"$(cargo xtask env)\"` sets it"
+    )]
+    Tenant,
+    /// None of an operator.
+    #[error("no operator's key: set DARKROOM_ADMIN_KEY\n`darkroom-api api-keys create --operator` makes one")]
+    Operator,
+}
 
 /// A service, and how to speak of it.
 #[derive(Debug)]
@@ -61,24 +67,38 @@ pub(crate) struct Session {
     pub(crate) lively: bool,
 }
 
+impl Options {
+    /// The form of what is printed.
+    pub(crate) fn form(&self) -> Form {
+        if self.json { Form::Json } else { Form::Text }
+    }
+}
+
+impl Form {
+    /// Prints a line of text, or the JSON document in its place.
+    pub(crate) fn print(self, text: impl FnOnce() -> String, json: &impl Serialize) -> anyhow::Result<()> {
+        let line = match self {
+            Self::Text => text(),
+            Self::Json => serde_json::to_string(json).context("failed to write JSON")?,
+        };
+        print_line(&line)
+    }
+}
+
 impl Session {
     /// The session these options describe.
     pub(crate) fn new(options: Options) -> anyhow::Result<Self> {
-        let key = options.api_key.ok_or(NoKey)?;
+        let key = options.api_key.as_ref().ok_or(NoKey::Tenant)?.clone();
         Ok(Self {
             client: Client::new(&options.url, key).context("`--url` or DARKROOM_URL cannot be used")?,
-            form: if options.json { Form::Json } else { Form::Text },
+            form: options.form(),
             lively: !options.quiet && std::io::stderr().is_terminal(),
         })
     }
 
     /// Prints a line of text, or the JSON document in its place.
     pub(crate) fn print(&self, text: impl FnOnce() -> String, json: &impl Serialize) -> anyhow::Result<()> {
-        let line = match self.form {
-            Form::Text => text(),
-            Form::Json => serde_json::to_string(json).context("failed to write JSON")?,
-        };
-        print_line(&line)
+        self.form.print(text, json)
     }
 }
 

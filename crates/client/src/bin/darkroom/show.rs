@@ -90,6 +90,8 @@ pub(crate) fn details(job: &Job) -> String {
         Some(cost) => ("cost", money(cost)),
         None => ("price", money(&job.price)),
     });
+    lines.extend(job.replay_of.map(|id| ("replay of", id.to_string())));
+    lines.extend(job.replayed_by.map(|id| ("run again", format!("by job {id}"))));
     lines.extend(job.metadata.iter().map(|(name, value)| ("metadata", format!("{name}={}", plain(value)))));
     lines.extend(job.warnings.iter().map(|warning| ("warning", plain(&warning.message))));
     for artifact in &job.artifacts {

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod admin;
 mod cancel;
 mod caption;
 mod delete;
@@ -62,6 +63,8 @@ enum Command {
     Models,
     /// Show what was used and what it cost, by day
     Usage(usage::Usage),
+    /// What operators look at and decide, on the operations port of an API
+    Admin(admin::Administer),
     /// Print completions for a shell
     Completions(shell::Completions),
     /// Print the manual page, or write all of them to a folder
@@ -86,6 +89,8 @@ impl Arguments {
         let command = match self.command {
             Command::Completions(completions) => return completions.run(),
             Command::Man(man) => return man.run(),
+            // Its service and its key are others.
+            Command::Admin(admin) => return admin.run(self.options.form()).await,
             command => command,
         };
         let session = Session::new(self.options)?;
@@ -100,7 +105,7 @@ impl Arguments {
             Command::Delete(delete) => Ok(delete.run(&session).await),
             Command::Models => models::run(&session).await,
             Command::Usage(usage) => usage.run(&session).await,
-            Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
+            Command::Admin(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
         }
     }
 }

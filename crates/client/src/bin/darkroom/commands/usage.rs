@@ -22,16 +22,17 @@ pub(crate) struct Usage {
 impl Usage {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let usage = session.client.usage(&UsageFilter { from: self.from, to: self.to }).await?;
-        let text = || {
-            let head =
-                ["DAY", "MODEL", "SUCCEEDED", "FAILED", "CANCELED", "EXPIRED", "RESULTS", "PIXELS", "COST"];
-            let costs: Vec<String> = usage.total.costs.iter().map(money).collect();
-            let total = cells("total", "", &usage.total.counts, costs.join(" + "));
-            table(&head, usage.days.iter().map(day).chain([total]))
-        };
-        session.print(text, &usage)?;
+        session.print(|| text(&usage), &usage)?;
         Ok(Outcome::Done)
     }
+}
+
+/// Usage as people read it.
+pub(super) fn text(usage: &darkroom_client::Usage) -> String {
+    let head = ["DAY", "MODEL", "SUCCEEDED", "FAILED", "CANCELED", "EXPIRED", "RESULTS", "PIXELS", "COST"];
+    let costs: Vec<String> = usage.total.costs.iter().map(money).collect();
+    let total = cells("total", "", &usage.total.counts, costs.join(" + "));
+    table(&head, usage.days.iter().map(day).chain([total]))
 }
 
 fn day(day: &UsageDay) -> Vec<String> {
