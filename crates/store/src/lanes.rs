@@ -23,7 +23,7 @@ pub struct LaneStatus {
     pub running: u64,
     /// How long the job that was accepted first has waited, in seconds; `None` when none waits.
     pub oldest_wait_s: Option<f64>,
-    /// Jobs that succeeded of those begun in the last [`Store::RATE_SECONDS`], a minute.
+    /// Jobs that succeeded in the last [`Store::RATE_SECONDS`], a minute.
     pub succeeded_per_minute: f64,
     /// Workers that were seen lately and serve it.
     pub workers: u64,
@@ -43,7 +43,6 @@ impl Store {
     /// When the database is unavailable.
     pub async fn lanes(&self, catalog: &[Lane]) -> Result<Vec<LaneStatus>, Error> {
         let catalog: Vec<String> = catalog.iter().map(Lane::to_string).collect();
-        // The rate comes from the starts: an index leads to each tenant's latest in a lane, and none to the ends.
         let rows = sqlx::query!(
             r#"
             with waiting as (
@@ -68,9 +67,9 @@ impl Store {
                    case when w.oldest is not null then greatest(extract(epoch from now() - w.oldest), 0) end::float8
                        as "oldest_wait_s?",
                    coalesce(s.workers, 0) as "workers!", coalesce(s.loaded, 0) as "loaded!",
-                   (select count(*) from tenants t
-                    join attempts a on a.tenant_id = t.id and a.lane = k.lane
-                    where a.leased_at > now() - $3 * interval '1 second' and a.state = 'succeeded') as "succeeded!"
+                   (select count(*) from attempts a
+                    where a.lane = k.lane and a.state = 'succeeded'
+                      and a.finished_at > now() - $3 * interval '1 second') as "succeeded!"
             from known k
             left join lanes l on l.lane = k.lane
             left join waiting w on w.lane = k.lane

@@ -33,7 +33,7 @@ pub(crate) struct LaneView {
     running: u64,
     /// How long the job that was accepted first has waited; null when none waits.
     oldest_wait_seconds: Option<f64>,
-    /// Jobs a minute: of those begun in the last five minutes, the ones that have succeeded.
+    /// Jobs a minute: those that succeeded in the last five minutes.
     succeeded_per_minute: f64,
     /// Workers that serve it.
     workers: u64,
