@@ -90,7 +90,7 @@ pub(crate) fn all(interrupt: &Interrupt) -> Result<Local> {
     let _lock = stack.lock_commands(interrupt)?;
     let command_line = build(&stack, interrupt)?;
     migrate(&stack, interrupt)?;
-    make_key(&stack, interrupt)?;
+    make_keys(&stack, interrupt)?;
     started.extend(lifecycle::start(&stack, &Component::SERVICES, None, interrupt)?);
     Ok(Local { stack, started, command_line })
 }
@@ -129,7 +129,19 @@ fn migrate(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     Ok(())
 }
 
-/// Makes the tenant and its key once. The key is shown by nobody but `cargo xtask env`.
+/// Makes the tenant and its key, and an operator's key, once. They are shown by nobody but `cargo xtask env`.
+fn make_keys(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
+    make_key(stack, interrupt)?;
+    if stack.state()?.operator_key.is_none() {
+        let key = admin(stack, &["api-keys", "create", "--operator", "--name", LOCAL], interrupt)?;
+        stack.update(|state| {
+            state.operator_key = Some(key);
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
 fn make_key(stack: &Stack, interrupt: &Interrupt) -> Result<()> {
     if stack.state()?.api_key.is_some() {
         return Ok(());

@@ -24,6 +24,10 @@ pub(crate) fn exports(state: &State) -> Vec<(String, String)> {
         all.push(("DARKROOM_URL".to_owned(), api_url(state)));
     }
     all.extend(state.api_key.clone().map(|key| ("DARKROOM_API_KEY".to_owned(), key)));
+    if let Some(port) = state.ports.get(&Port::ApiOps) {
+        all.push(("DARKROOM_ADMIN_URL".to_owned(), format!("http://127.0.0.1:{port}")));
+    }
+    all.extend(state.operator_key.clone().map(|key| ("DARKROOM_ADMIN_KEY".to_owned(), key)));
     all.extend(connections(state));
     all
 }
@@ -86,5 +90,7 @@ mod tests {
         assert!(changed(&before, &now).is_empty());
         now.ports.insert(Port::Api, 1);
         assert_eq!(changed(&before, &now), ["DARKROOM_URL"]);
+        now.ports.insert(Port::ApiOps, 1);
+        assert_eq!(changed(&before, &now), ["DARKROOM_URL", "DARKROOM_ADMIN_URL"]);
     }
 }

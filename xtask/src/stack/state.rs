@@ -43,6 +43,9 @@ pub(crate) struct State {
     /// The key of the tenant `local`.
     #[serde(default)]
     pub(crate) api_key: Option<String>,
+    /// A key of an operator.
+    #[serde(default)]
+    pub(crate) operator_key: Option<String>,
 }
 
 /// Generated secrets.
@@ -75,6 +78,7 @@ impl State {
             postgres_dir: PathBuf::new(),
             binaries: BTreeMap::new(),
             api_key: None,
+            operator_key: None,
         })
     }
 
