@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::world::World;
 
 /// The longest a caller may wait for an answer, whatever is broken: five seconds, and a busy machine's share.
-const ANSWER_BOUND: Duration = Duration::from_millis(6_500);
+pub(crate) const ANSWER_BOUND: Duration = Duration::from_millis(6_500);
 /// How long a caller goes on asking for the same job.
 const PATIENCE: Duration = Duration::from_secs(120);
 const STEPS: u64 = 4;
