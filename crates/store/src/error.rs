@@ -3,7 +3,7 @@
 /// A failed call. Nothing was changed unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The database cannot be reached, is restarting, or gave up on a lock: try again. A statement whose
+    /// The database cannot be reached, is restarting, gave up on a lock, or was migrated: try again. A statement whose
     /// connection broke may have been committed; idempotency keys and lease tokens make repeating it safe.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
@@ -114,6 +114,16 @@ impl Error {
 const TRANSIENT: [&str; 9] =
     ["40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "57P05", "53300"];
 
+/// Whether a statement was prepared on a schema that has changed since. The connection has to go, and the statement
+/// with it: on another one it is prepared anew.
+pub(crate) fn is_stale_plan(error: &sqlx::Error) -> bool {
+    // The code alone stands for anything that is not supported.
+    let stale = |error: &dyn sqlx::error::DatabaseError| {
+        error.code().as_deref() == Some("0A000") && error.message().contains("cached plan")
+    };
+    matches!(error, sqlx::Error::Database(error) if stale(error.as_ref()))
+}
+
 /// Whether a SQLSTATE is about authorization, or a database that does not exist.
 fn is_login(code: &str) -> bool {
     code.starts_with("28") || code == "3D000"
@@ -122,6 +132,7 @@ fn is_login(code: &str) -> bool {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let transient = match &error {
+            error if is_stale_plan(error) => true,
             sqlx::Error::Database(database) if database.code().is_some_and(|code| is_login(&code)) => {
                 return Self::Login(database.message().to_owned());
             }

@@ -16,6 +16,8 @@ use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
 use tokio::time::timeout;
 
+use crate::error::is_stale_plan;
+
 /// How long a statement may take, with everything around it. The server's own limit ends it before.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(6);
 /// How long an idle connection may take to show that it is alive, and a used one that it is in step.
@@ -71,7 +73,7 @@ impl Loan {
         let in_step = match &answer {
             Ok(_) => true,
             // A statement failed, and the connection goes on; the server closes it by itself where it does not.
-            Err(error) => matches!(error, sqlx::Error::Database(_)),
+            Err(error) => matches!(error, sqlx::Error::Database(_)) && !is_stale_plan(error),
         };
         if in_step && let Some(mut connection) = self.0.take() {
             // The pool looks whether it is in step, and must not wait for that without end.

@@ -91,6 +91,33 @@ async fn a_newer_schema_is_fine() {
 }
 
 #[tokio::test]
+async fn a_statement_that_was_prepared_before_a_migration_works_the_next_time() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let id = crate::builder::tenant(store, "a").await;
+    let name =
+        async || Ok::<_, Error>(store.tenants().await?.into_iter().find(|it| it.id == id).unwrap().name);
+    // On every idle connection, which the pool lends in turn.
+    for _ in 0..2 * database.config.db_connections {
+        assert_eq!(name().await.unwrap(), "a");
+    }
+    database.execute("alter table tenants alter column name type varchar(200)").await;
+    // Each connection has prepared it for itself.
+    let mut failures = 0;
+    let found = loop {
+        match name().await {
+            Ok(found) => break found,
+            Err(error) => assert!(error.is_transient(), "{error:?}"),
+        }
+        failures += 1;
+        assert!(failures <= database.config.db_connections, "it never works again");
+    };
+    assert_eq!(found, "a");
+    assert!(failures > 0, "the statement was not prepared before");
+    database.drop_database().await;
+}
+
+#[tokio::test]
 async fn every_column_and_table_has_a_comment() {
     let database = TestDatabase::create().await;
     let silent = database
