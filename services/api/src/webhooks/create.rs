@@ -15,7 +15,7 @@ use super::resource::WebhookWithSecret;
 use crate::deadline::bounded;
 use crate::{Error, Problem, Submitter};
 
-/// A webhook to be made.
+/// A webhook to be made. Null counts as absent.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NewWebhook)]
 pub(crate) struct NewWebhookSchema {
@@ -23,11 +23,10 @@ pub(crate) struct NewWebhookSchema {
     #[schema(example = "https://shop.example/hooks/darkroom")]
     url: String,
     /// What it is told, at least one; all of them unless given.
-    #[schema(required = false, example = json!(["job.succeeded", "job.failed"]))]
-    events: Vec<String>,
+    #[schema(example = json!(["job.succeeded", "job.failed"]))]
+    events: Option<Vec<String>>,
     /// What it is for, at most 256 characters.
-    #[schema(required = false)]
-    description: String,
+    description: Option<String>,
 }
 
 /// Make a webhook.

@@ -15,17 +15,13 @@ use crate::{Error, Problem, Submitter};
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WebhookUpdate {
     /// Where messages are posted to.
-    #[schema(required = false)]
-    url: String,
+    url: Option<String>,
     /// What it is told, at least one.
-    #[schema(required = false)]
-    events: Vec<String>,
+    events: Option<Vec<String>>,
     /// What it is for, at most 256 characters.
-    #[schema(required = false)]
-    description: String,
+    description: Option<String>,
     /// Whether anything is sent.
-    #[schema(required = false)]
-    enabled: bool,
+    enabled: Option<bool>,
 }
 
 /// Change a webhook.
