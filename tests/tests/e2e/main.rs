@@ -8,6 +8,7 @@ mod documents;
 mod fairness;
 mod faults;
 mod full_size;
+mod hostile;
 mod memory;
 mod models;
 mod operators;
