@@ -13,6 +13,7 @@ mod memory;
 mod models;
 mod operators;
 mod processes;
+mod rolling;
 mod settings;
 mod sweeper;
 mod thousand;
