@@ -18,6 +18,11 @@ pub fn faketime() -> String {
     variable("TEST_FAKETIME")
 }
 
+/// The Python that has Schemathesis.
+pub fn schemathesis() -> String {
+    variable("TEST_SCHEMATHESIS")
+}
+
 /// The program of a service, beside the tests' own.
 pub(crate) fn program(name: &str) -> PathBuf {
     let program = programs_folder().join(name);

@@ -11,6 +11,7 @@ mod full_size;
 mod hostile;
 mod memory;
 mod models;
+mod openapi;
 mod operators;
 mod processes;
 mod rolling;

@@ -11,8 +11,8 @@ use super::checks::Queries;
 use super::{deny, down};
 use crate::interrupt::Interrupt;
 use crate::measured::Measured;
-use crate::programs;
 use crate::programs::apt::{self, Package};
+use crate::programs::{self, SCHEMATHESIS};
 use crate::progress::{Step, note, print, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
@@ -164,6 +164,10 @@ impl Run<'_> {
         cargo.env("DARKROOM_TEST_STACK", stack.dir());
         cargo.env("XTASK_BIN", own_copy(stack)?);
         apt::ensure(&[Package::Faketime], &stack.log_dir().join("install.log"), self.interrupt)?;
+        if arguments.needs_services() {
+            let log = stack.log_dir().join("install.log");
+            cargo.env("TEST_SCHEMATHESIS", SCHEMATHESIS.ensure(&log, self.interrupt)?);
+        }
         cargo.envs(programs::faketime().map(|library| ("TEST_FAKETIME", library)));
         cargo.envs(arguments.seed.map(|seed| ("DARKROOM_FAULT_SEED", seed.to_string())));
         cargo.envs(arguments.long.map(|rounds| ("DARKROOM_FAULT_ROUNDS", rounds.to_string())));

