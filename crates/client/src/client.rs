@@ -27,7 +27,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// A Darkroom service and a key for it. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
-    transport: Transport,
+    pub(crate) transport: Transport,
     base: Url,
 }
 
@@ -223,7 +223,7 @@ impl Client {
         self.transport.json(&call).await
     }
 
-    fn url(&self, path: &str) -> Result<Url, Error> {
+    pub(crate) fn url(&self, path: &str) -> Result<Url, Error> {
         self.base.join(path).map_err(|_| Error::Settings(format!("`{path}` is no path")))
     }
 }

@@ -29,6 +29,7 @@ mod model;
 mod request;
 mod transport;
 mod usage;
+mod webhook;
 
 pub use client::{Client, JobFilter};
 pub use error::{Error, FieldError, Problem};
@@ -36,3 +37,4 @@ pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress,
 pub use model::{Download, Model, ModelList, ModelState};
 pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
 pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};
+pub use webhook::{Delivery, DeliveryAttempt, DeliveryFilter, DeliveryPage, Webhook, WebhookSettings};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use darkroom_client::{
-    CaptionRequest, Client, Error, JobFilter, JobOptions, JobState, ModelState, TextToImageRequest,
-    UsageFilter,
+    CaptionRequest, Client, DeliveryFilter, Error, JobFilter, JobOptions, JobState, ModelState,
+    TextToImageRequest, UsageFilter, Webhook, WebhookSettings,
 };
 use uuid::Uuid;
 
@@ -114,5 +114,37 @@ async fn usage_is_shown_by_day() {
     assert_eq!((error.status(), error.code()), (Some(422), Some("invalid_request")));
     let earlier = UsageFilter { from: None, to: usage.from.pred_opt() };
     assert!(client.usage(&earlier).await.unwrap().days.is_empty());
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn webhooks_are_made_changed_tested_and_deleted() {
+    let app = App::start().await;
+    let client = client(&app);
+    let settings = WebhookSettings {
+        url: Some("https://shop.example/hooks".into()),
+        events: Some(vec!["job.failed".into()]),
+        ..WebhookSettings::default()
+    };
+    let made = client.create_webhook(&settings).await.unwrap();
+    assert!(made.secret.as_ref().unwrap().starts_with("whsec_"));
+    let shown = client.webhook(made.id).await.unwrap();
+    assert_eq!(shown, Webhook { secret: None, ..made.clone() });
+    assert_eq!(client.webhooks().await.unwrap(), [shown]);
+
+    let test = client.test_webhook(made.id).await.unwrap();
+    let filter = DeliveryFilter { state: Some("pending".into()), limit: Some(1), cursor: None };
+    let page = client.deliveries(made.id, &filter).await.unwrap();
+    assert_eq!((&page.deliveries[..], page.next_cursor), (std::slice::from_ref(&test), None));
+    assert_eq!(client.resend_delivery(made.id, test.id).await.unwrap().id, test.id);
+
+    let off = WebhookSettings { enabled: Some(false), ..WebhookSettings::default() };
+    let disabled = client.update_webhook(made.id, &off).await.unwrap();
+    assert_eq!((disabled.enabled, disabled.disabled_reason.as_deref()), (false, Some("owner")));
+    assert_eq!(client.test_webhook(made.id).await.unwrap_err().code(), Some("webhook_disabled"));
+    let rotated = client.rotate_webhook_secret(made.id).await.unwrap();
+    assert!(rotated.secret.is_some() && rotated.secret != made.secret);
+    client.delete_webhook(made.id).await.unwrap();
+    assert_eq!(client.webhook(made.id).await.unwrap_err().code(), Some("not_found"));
     app.stop().await;
 }

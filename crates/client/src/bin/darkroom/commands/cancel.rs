@@ -20,6 +20,6 @@ impl Cancel {
             let job = session.client.cancel(id).await?;
             session.print(|| format!("job {id} is {}", job.state), &job)
         };
-        each(&self.ids, cancel).await
+        each("job", &self.ids, cancel).await
     }
 }

@@ -21,6 +21,6 @@ impl Delete {
             session.client.delete(id).await?;
             session.print(|| format!("job {id} is deleted"), &json!({"id": id, "deleted": true}))
         };
-        each(&self.ids, delete).await
+        each("job", &self.ids, delete).await
     }
 }

@@ -42,6 +42,6 @@ impl Job {
             let gap = if number + 1 < self.ids.len() { "\n" } else { "" };
             session.print(|| details(&job) + &saved + gap, &Saved { job: &job, files })
         };
-        Ok(each(&self.ids, show).await)
+        Ok(each("job", &self.ids, show).await)
     }
 }

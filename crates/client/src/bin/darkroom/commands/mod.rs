@@ -12,6 +12,7 @@ mod shell;
 mod submit;
 mod usage;
 mod watch;
+mod webhooks;
 
 use clap::{Parser, Subcommand};
 use uuid::Uuid;
@@ -63,6 +64,9 @@ enum Command {
     Models,
     /// Show what was used and what it cost, by day
     Usage(usage::Usage),
+    /// Be told by HTTP when jobs end
+    #[command(subcommand)]
+    Webhooks(webhooks::Webhooks),
     /// What operators look at and decide, on the operations port of an API
     Admin(admin::Administer),
     /// Print completions for a shell
@@ -71,12 +75,12 @@ enum Command {
     Man(shell::Man),
 }
 
-/// Does the same with each of several jobs, and goes on after one that it cannot be done with.
-async fn each(ids: &[Uuid], act: impl AsyncFn(usize, Uuid) -> anyhow::Result<()>) -> Outcome {
+/// Does the same with each of several things, such as jobs, and goes on after one that it cannot be done with.
+async fn each(thing: &str, ids: &[Uuid], act: impl AsyncFn(usize, Uuid) -> anyhow::Result<()>) -> Outcome {
     let mut outcome = Outcome::Done;
     for (number, id) in ids.iter().enumerate() {
         if let Err(error) = act(number, *id).await {
-            outcome = outcome.then(report(&error.context(format!("job {id}"))));
+            outcome = outcome.then(report(&error.context(format!("{thing} {id}"))));
         }
     }
     outcome
@@ -105,6 +109,7 @@ impl Arguments {
             Command::Delete(delete) => Ok(delete.run(&session).await),
             Command::Models => models::run(&session).await,
             Command::Usage(usage) => usage.run(&session).await,
+            Command::Webhooks(webhooks) => webhooks.run(&session).await,
             Command::Admin(_) | Command::Completions(_) | Command::Man(_) => Ok(Outcome::Done),
         }
     }
