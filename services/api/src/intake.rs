@@ -33,6 +33,8 @@ pub(crate) use trace::trace_context;
 
 /// Uploads that are read at once; the rest wait unread.
 const UPLOADS: usize = 16;
+/// Large documents that are held at once; the rest wait unread.
+const LARGE_DOCUMENTS: usize = 16;
 /// Looks at the database after it did not answer, and the pause before each. A statement that was sent is
 /// over after less than one pause, one way or the other.
 const LOOKS: u32 = 10;
@@ -47,6 +49,7 @@ pub(crate) struct Intake {
     mint: Mint,
     admission: Admission,
     uploads: Arc<Semaphore>,
+    large_documents: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -85,7 +88,9 @@ impl Intake {
     pub(crate) fn new(parts: IntakeParts) -> Self {
         let IntakeParts { store, blobs, catalog, mint, admission, stop } = parts;
         let uploads = Arc::new(Semaphore::new(UPLOADS));
-        Self { store, blobs, catalog, mint, admission, uploads, tasks: TaskTracker::new(), stop }
+        let large_documents = Arc::new(Semaphore::new(LARGE_DOCUMENTS));
+        let tasks = TaskTracker::new();
+        Self { store, blobs, catalog, mint, admission, uploads, large_documents, tasks, stop }
     }
 
     /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.

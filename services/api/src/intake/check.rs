@@ -15,7 +15,7 @@ const IMAGE: &str = "/input/image";
 impl Intake {
     /// Checks document and picture. Mistakes in the document come before those in the picture.
     pub(super) fn check(&self, terms: Terms, received: Received) -> Result<(NewJob, Option<Staged>), Error> {
-        let Received { id, document, image } = received;
+        let Received { id, document, image, .. } = received;
         let parse = |image| parse_submission(&self.catalog, &document, image, self.mint.seed());
         let submission = match &image {
             Some(image) if image.size_bytes == 0 => return Err(empty(parse(None))),

@@ -11,7 +11,7 @@ use darkroom_jobs::JobId;
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::timeout;
 use tower_http::timeout::{TimeoutBody, TimeoutError};
 
@@ -22,6 +22,9 @@ use crate::{Error, ProblemField};
 const MEDIA_TYPES: &str = "application/json, or multipart/form-data with the parts `job` and `image`";
 /// Largest JSON document.
 const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
+/// Documents up to this size are read as they come. Of larger ones only some are held at once: parsed they may take
+/// ten times as much memory.
+const SMALL_DOCUMENT_BYTES: u64 = 16 * 1024;
 /// Largest picture: 50 MiB, the limit of the services that callers come from.
 const MAX_IMAGE_BYTES: u64 = 52_428_800;
 /// Both, and room for the headers of parts.
@@ -42,6 +45,8 @@ pub(crate) struct Received {
     pub(super) id: JobId,
     pub(super) document: Value,
     pub(super) image: Option<ReceivedImage>,
+    /// Of a large document, its place among those that are held at once.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// A picture that is stored already.
@@ -61,9 +66,11 @@ impl Intake {
         match media_type(request.headers()).as_str() {
             "application/json" => {
                 let body = request.into_body();
+                refuse_announced(&body, MAX_DOCUMENT_BYTES)?;
+                let place = if is_small(&body) { None } else { Some(self.document_place().await?) };
                 let document = timeout(DOCUMENT_TIMEOUT, read_document(body)).await;
                 let document = document.map_err(|_| Error::SlowBody)??;
-                Ok(Received { id, document, image: None })
+                Ok(Received { id, document, image: None, _place: place })
             }
             "multipart/form-data" => {
                 let _place = self.place().await?;
@@ -72,6 +79,11 @@ impl Intake {
             }
             _ => Err(Error::UnsupportedMediaType(MEDIA_TYPES)),
         }
+    }
+
+    async fn document_place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let permit = timeout(PLACE_TIMEOUT, self.large_documents.clone().acquire_owned()).await;
+        permit.map_err(|_| Error::Busy)?.map_err(Error::internal)
     }
 
     async fn place(&self) -> Result<Place<'_>, Error> {
@@ -96,7 +108,7 @@ impl Intake {
             }
         }
         let document = document.unwrap_or_else(|| json!({"pipeline": "image-to-text"}));
-        Ok(Received { id, document, image })
+        Ok(Received { id, document, image, _place: None })
     }
 
     async fn stage(&self, id: JobId, part: Field<'_>) -> Result<ReceivedImage, Error> {
@@ -135,7 +147,6 @@ fn media_type(headers: &HeaderMap) -> String {
 }
 
 async fn read_document(body: Body) -> Result<Value, Error> {
-    refuse_announced(&body, MAX_DOCUMENT_BYTES)?;
     let bytes =
         to_bytes(body, MAX_DOCUMENT_BYTES).await.map_err(|error| from_body(&error, MAX_DOCUMENT_BYTES))?;
     parse_document(&bytes)
@@ -154,6 +165,11 @@ async fn read_document_part(mut part: Field<'_>) -> Result<Value, Error> {
 
 fn parse_document(bytes: &[u8]) -> Result<Value, Error> {
     serde_json::from_slice(bytes).map_err(|error| Error::Malformed(format!("not a JSON document: {error}")))
+}
+
+/// Whether a body says of itself that it is small.
+fn is_small(body: &Body) -> bool {
+    body.size_hint().upper().is_some_and(|size_bytes| size_bytes <= SMALL_DOCUMENT_BYTES)
 }
 
 /// Refuses a body that says itself that it is too large, before it is read.
