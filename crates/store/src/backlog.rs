@@ -61,6 +61,17 @@ pub struct Limits {
     pub max_daily_cost: Option<Decimal>,
 }
 
+/// What waits and what runs in one lane.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct LaneLoad {
+    /// Queued jobs.
+    pub queued: Tally,
+    /// Running jobs.
+    pub running: Tally,
+    /// How long the first of the queued ones has waited, in seconds.
+    pub oldest_s: f64,
+}
+
 /// A number of jobs, and what they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Tally {
@@ -81,6 +92,20 @@ impl Backlog {
     /// Every queued job.
     pub fn queued(&self) -> Tally {
         self.waiting.iter().map(Waiting::tally).sum()
+    }
+
+    /// Every lane in which something waits or runs.
+    pub fn by_lane(&self) -> BTreeMap<&Lane, LaneLoad> {
+        let mut lanes: BTreeMap<&Lane, LaneLoad> = BTreeMap::new();
+        for group in &self.waiting {
+            let load = lanes.entry(&group.lane).or_default();
+            load.queued += group.tally();
+            load.oldest_s = load.oldest_s.max(group.oldest_s);
+        }
+        for group in &self.running {
+            lanes.entry(&group.lane).or_default().running += group.tally();
+        }
+        lanes
     }
 
     /// A tenant's queued jobs.
@@ -150,13 +175,19 @@ impl Running {
     }
 }
 
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.jobs += other.jobs;
+        self.units += other.units;
+        self.price += other.price;
+    }
+}
+
 impl std::iter::Sum for Tally {
     fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
-        tallies.fold(Self::default(), |sum, tally| Self {
-            jobs: sum.jobs + tally.jobs,
-            units: sum.units + tally.units,
-            price: sum.price + tally.price,
-        })
+        let mut sum = Self::default();
+        tallies.for_each(|tally| sum += tally);
+        sum
     }
 }
 

@@ -50,7 +50,7 @@ mod workers;
 pub use accept::{Accepted, Idempotency, NewJob};
 pub use admission::Spent;
 pub use artifacts::{Artifact, ArtifactObject, NewArtifact, Recorded};
-pub use backlog::{Backlog, Limits, Tally};
+pub use backlog::{Backlog, LaneLoad, Limits, Tally};
 pub use blocked::Blocked;
 pub use cancel::{Canceled, Deleted};
 pub use changes::{Change, Changes};

@@ -4,6 +4,7 @@
 //! - **reaper**: takes back expired leases and expires jobs whose deadline has passed;
 //! - **sweeper**: deletes what is past its retention, and objects that nothing names;
 //! - **bookkeeper**: rolls up the usage of days that are over;
+//! - **teller**: tells what waits and runs, for whoever watches the metrics;
 //! - **courier**: delivers webhooks.
 //!
 //! One dispatcher runs; a second one is harmless, since every statement skips rows another one holds.
@@ -15,6 +16,7 @@ mod reaper;
 mod relay;
 mod rhythm;
 mod sweeper;
+mod teller;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -136,6 +138,7 @@ async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
     };
     tasks.spawn("sweeper", sweeper.run(stop.clone()));
     tasks.spawn("bookkeeper", bookkeeper::run(store.clone(), stop.clone()));
+    tasks.spawn("teller", teller::run(store.clone(), stop.clone()));
     let post = Post {
         store: store.clone(),
         outbound: Outbound::new(settings.outbound.guard(), Names::of_system()?)?,

@@ -155,6 +155,11 @@ async fn a_paused_lane_says_so_and_starts_again_within_seconds_of_being_resumed(
         (job.blocked_reason.as_deref() == Some("lane_paused")).then_some(())
     })
     .await;
+    until("the dispatcher tells what waits", Duration::from_secs(30), || async {
+        let queued = format!(r#"darkroom_jobs_queued{{lane="{lane}"}} 3"#);
+        deployment.dispatcher.metrics().await.contains(&queued).then_some(())
+    })
+    .await;
     deployment.database.execute("update lanes set paused_at = null").await;
     let resumed = Instant::now();
     running_or_done(&client, &paused[0]).await;
