@@ -14,7 +14,6 @@ mod models;
 mod openapi;
 mod operators;
 mod processes;
-mod rolling;
 mod settings;
 mod sweeper;
 mod thousand;

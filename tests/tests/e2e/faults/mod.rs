@@ -11,6 +11,7 @@ mod load;
 mod overload;
 mod races;
 mod report;
+mod rolling;
 mod services;
 mod storage;
 mod webhooks;

@@ -6,7 +6,10 @@ use darkroom_store::MINIMUM_SCHEMA;
 use darkroom_store::testing::migration_versions;
 use futures_util::{StreamExt as _, stream};
 
+use super::report::seen;
 use crate::verify::{nothing_happened_twice, request};
+
+const FAULT: &str = "rolling deploy";
 
 /// What a later release may do to the schema while this one runs: expand it.
 const FUTURE: &str = "
@@ -26,7 +29,7 @@ const FUTURE: &str = "
         values (9999, 'from the future', true, '', 0);";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn services_go_on_while_a_later_release_migrates_and_start_after_it() {
+async fn row_23_a_later_release_migrates() {
     let mut deployment = Deployment::start(&Catalog::fake(2)).await;
     let client = deployment.tenant("a").await;
     let mut worker = deployment.worker().await;
@@ -53,12 +56,18 @@ async fn services_go_on_while_a_later_release_migrates_and_start_after_it() {
     run_all(&client, 80..100).await;
     nothing_happened_twice(&deployment).await;
     assert_eq!(deployment.database.count("select count(*) from jobs where state = 'succeeded'").await, 100);
+    seen(
+        23,
+        FAULT,
+        "old services on the new schema",
+        "100 jobs before, during and after the migration, one attempt each; services restart on it",
+    );
     drop(worker);
     deployment.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn services_run_on_the_oldest_schema_they_accept() {
+async fn row_23_services_run_on_the_oldest_schema_they_accept() {
     assert!(migration_versions().contains(&MINIMUM_SCHEMA));
     let mut deployment = Deployment::start(&Catalog::fake(2)).await;
     let client = deployment.tenant("a").await;
@@ -70,6 +79,8 @@ async fn services_run_on_the_oldest_schema_they_accept() {
     let worker = deployment.worker().await;
     run_all(&client, 0..20).await;
     nothing_happened_twice(&deployment).await;
+    let when = format!("new services on their minimum schema, {MINIMUM_SCHEMA}");
+    seen(23, FAULT, &when, "20 jobs, one attempt each");
     drop(worker);
     deployment.end().await;
 }
