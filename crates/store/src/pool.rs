@@ -76,7 +76,8 @@ impl Loan {
             Err(error) => matches!(error, sqlx::Error::Database(_)) && !is_stale_plan(error),
         };
         if in_step && let Some(mut connection) = self.0.take() {
-            // The pool looks whether it is in step, and must not wait for that without end.
+            // The pool looks whether it is in step, and must not wait for that without end. Not tracked: it is bounded,
+            // and closing the pool waits for it.
             let returned = timeout(PING_DEADLINE, connection.return_to_pool());
             tokio::spawn(returned);
         }
