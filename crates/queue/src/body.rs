@@ -15,13 +15,21 @@ struct Body {
 
 /// Why a delivery is no ticket of ours.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BodyError {
+pub enum BodyError {
+    /// Something else.
     #[error("not a ticket")]
     Form(#[from] serde_json::Error),
+    /// Written by a later release.
     #[error("unknown version {0}")]
     Version(u32),
+    /// In a queue where it does not belong.
     #[error("names lane {found}, found in the queue of {expected}")]
-    Lane { found: Lane, expected: Lane },
+    Lane {
+        /// The lane it names.
+        found: Lane,
+        /// The lane of the queue.
+        expected: Lane,
+    },
 }
 
 pub(crate) fn write(lane: &Lane) -> Vec<u8> {
@@ -29,8 +37,11 @@ pub(crate) fn write(lane: &Lane) -> Vec<u8> {
     serde_json::to_vec(&Body { v: VERSION, lane: lane.clone() }).unwrap_or_default()
 }
 
-/// Checks that `bytes` are a ticket for `lane`.
-pub(crate) fn check(bytes: &[u8], lane: &Lane) -> Result<(), BodyError> {
+/// Checks that `bytes`, the body of any delivery, are a ticket for `lane`.
+///
+/// # Errors
+/// [`BodyError`] when they are not.
+pub fn check_body(bytes: &[u8], lane: &Lane) -> Result<(), BodyError> {
     #[derive(Deserialize)]
     struct Version {
         v: u32,
@@ -59,13 +70,13 @@ mod tests {
         let lane = Lane::new(Pipeline::TextToImage, "owner/name").unwrap();
         let body = write(&lane);
         assert_eq!(body, br#"{"v":1,"lane":"text-to-image:owner/name"}"#);
-        check(&body, &lane).unwrap();
+        check_body(&body, &lane).unwrap();
     }
 
     #[test]
     fn refuses_what_it_does_not_understand() {
         let lane = Lane::new(Pipeline::TextToImage, "owner/name").unwrap();
-        let refusal = |body: &str| check(body.as_bytes(), &lane).unwrap_err().to_string();
+        let refusal = |body: &str| check_body(body.as_bytes(), &lane).unwrap_err().to_string();
         assert_eq!(refusal("hello"), "not a ticket");
         assert_eq!(refusal(""), "not a ticket");
         assert_eq!(refusal(r#"{"v":2,"jobs":[]}"#), "unknown version 2");

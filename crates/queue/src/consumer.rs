@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Ticket,
     backoff::Backoff,
-    body::{self, BodyError},
+    body::{BodyError, check_body},
     link::{Link, LinkError},
     queue_name, queues,
 };
@@ -111,7 +111,7 @@ impl Consumer<'_> {
 
     async fn deliver(&self, delivery: Delivery, channel: &Channel, output: &Output) {
         let ticket = Ticket::new(self.lane.clone(), delivery.acker, channel.clone(), self.link.clone());
-        if let Err(error) = body::check(&delivery.data, self.lane) {
+        if let Err(error) = check_body(&delivery.data, self.lane) {
             self.complain(&error);
             ticket.ack().await;
             return;

@@ -38,6 +38,7 @@ mod session;
 mod ticket;
 mod tickets;
 
+pub use body::{BodyError, check_body};
 pub use config::QueueConfig;
 pub use publisher::Publisher;
 pub use queues::queue_name;
