@@ -77,8 +77,8 @@ impl<'s> Case<'s> {
                 self.system.resume(&lane(model)).await;
                 Answer::Nothing
             }
-            Step::Wait(seconds) => {
-                self.now += Millis::from(*seconds) * 1000;
+            Step::Wait(time) => {
+                self.now += time;
                 clock::set(&self.system.tables, self.now).await;
                 Answer::Nothing
             }

@@ -28,7 +28,7 @@ impl ReferenceStateMachine for Reference {
             (if model.expired_leases().is_empty() { 1 } else { 6 }, Just(Step::Reap).boxed()),
             (if model.overdue().is_empty() { 1 } else { 3 }, Just(Step::Expire).boxed()),
             (1, select(&[Publication::Confirmed, Publication::Lost][..]).prop_map(Step::Relay).boxed()),
-            (5, wait().boxed()),
+            (5, select(model.turning_points()).prop_map(Step::Wait).boxed()),
             (1, select(&["a", "b"][..]).prop_map(Step::Resume).boxed()),
         ];
         let late: Vec<Worker> =
@@ -134,11 +134,6 @@ fn request() -> impl Strategy<Value = Request> {
     )
 }
 
-/// Times that are told apart somewhere: to the second and over it.
-fn wait() -> impl Strategy<Value = Step> {
-    select(&[1, 2, 10, 15, 16, 20, 30, 31, 60, 300][..]).prop_map(Step::Wait)
-}
-
 /// A step of the owner, and sometimes of somebody else.
 fn of_a_job(model: &Model, jobs: Vec<JobNo>, step: fn(Tenant, JobNo) -> Step) -> BoxedStrategy<Step> {
     let owned: Vec<(Tenant, JobNo)> = jobs.iter().map(|&no| (model.job(no).request.tenant, no)).collect();
@@ -161,6 +156,7 @@ fn settle(attempts: Vec<Held>) -> BoxedStrategy<Step> {
     let ending = prop_oneof![
         1 => Just(Ending::Succeeded),
         2 => select(&FailureClass::ALL[..]).prop_map(Ending::Failed),
+        1 => Just(Ending::Failed(FailureClass::OutOfMemory)),
         1 => Just(Ending::Released),
     ];
     (select(attempts), ending).prop_map(|(held, ending)| Step::Settle(held, ending)).boxed()

@@ -49,6 +49,20 @@ impl Model {
         (!(loaded || waited > Self::AFFINITY), class, running, latest, !loaded, no)
     }
 
+    /// How long it is until something may change by time alone, to the millisecond and just over it.
+    pub(super) fn turning_points(&self) -> Vec<Millis> {
+        let unfinished = self.jobs.values().filter(|job| !job.row.state.is_final());
+        let moments = unfinished.flat_map(|job| {
+            let row = &job.row;
+            let waiting = [row.available_at, row.created_at + Self::AFFINITY, row.created_at + Self::AGEING];
+            let until = row.avoid.map(|avoid| avoid.until);
+            let lease = row.attempts.last().map(|attempt| attempt.expires_at);
+            waiting.into_iter().chain(until).chain(lease).chain([row.deadline])
+        });
+        let ahead = moments.map(|moment| moment - self.now).filter(|time| (0..=Self::AGEING).contains(time));
+        ahead.flat_map(|time| [time, time + 1]).filter(|&time| time > 0).chain([1000, 10_000]).collect()
+    }
+
     fn of_tenant(&self, tenant: Tenant) -> impl Iterator<Item = &Job> {
         self.jobs.values().filter(move |job| job.request.tenant == tenant)
     }

@@ -70,8 +70,8 @@ impl Model {
                 self.paused.remove(model);
                 Answer::Nothing
             }
-            Step::Wait(seconds) => {
-                self.now += Millis::from(*seconds) * 1000;
+            Step::Wait(time) => {
+                self.now += time;
                 Answer::Nothing
             }
         };

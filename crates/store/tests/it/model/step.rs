@@ -5,6 +5,8 @@ use darkroom_store::{Canceled, Deleted, Pulse, Recorded, Settled};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::rows::Millis;
+
 /// One call of the store, or time that passes.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
@@ -27,8 +29,8 @@ pub(super) enum Step {
     Relay(Publication),
     Pause(&'static str),
     Resume(&'static str),
-    /// So many seconds pass.
-    Wait(u16),
+    /// So many milliseconds pass.
+    Wait(Millis),
 }
 
 /// The name of a job in a test case.
