@@ -1,5 +1,6 @@
 //! End-to-end: real services, real Postgres, RabbitMQ and S3.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "the runner shows it with a failed test; others are run to measure")]
 
 mod backup;
 mod bookkeeper;

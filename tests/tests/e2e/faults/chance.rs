@@ -14,7 +14,6 @@ pub(crate) struct Chance {
 
 impl Chance {
     /// Of a row. Prints the seed, which a failed test shows.
-    #[expect(clippy::print_stdout, reason = "the runner shows it with the failed test")]
     pub(crate) fn of(row: u32) -> Self {
         let seed = fault_seed().unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000));
         println!("row {row} draws from seed {seed}: cargo xtask test faults --seed {seed}");

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// Tells what was seen of `row`; `when` says at which moment the fault came. `cargo xtask test faults --record`
 /// reads these lines.
-#[expect(clippy::print_stdout, reason = "it is read from there")]
 pub(crate) fn seen(row: u32, fault: &str, when: &str, seen: &str) {
     println!("fault\t{row}\t{fault}\t{when}\t{seen}");
 }
