@@ -1,5 +1,6 @@
 //! What fuzzing has found, as a test: see `docs/development.md`.
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "the runner shows it with the failed test")]
 
 use std::fs;
 use std::path::Path;
