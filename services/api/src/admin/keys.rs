@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::Fields;
 use darkroom_store::{ListedKey, NewApiKey, Owner, Rotated, Scope, Successor};
@@ -22,6 +23,8 @@ use crate::key::FreshKey;
 use crate::mint::Mint;
 use crate::{Error, Problem, ProblemField, query};
 
+/// Nobody on the way keeps a key.
+const NOT_KEPT: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
 /// How long the old key of a rotation goes on working unless it is said.
 const DEFAULT_OVERLAP_SECONDS: u64 = 24 * 3600;
 /// Ten years.
@@ -186,7 +189,7 @@ pub(super) async fn create(
     bounded(admin.store.create_api_key(&new)).await?;
     tracing::info!(key = %fresh.id, "an operator made a key");
     let made = MadeKey { id: fresh.id, key: fresh.text, old_expires_at: None };
-    Ok((StatusCode::CREATED, Json(made)).into_response())
+    Ok((StatusCode::CREATED, NOT_KEPT, Json(made)).into_response())
 }
 
 /// Make a key that takes over from another one.
@@ -225,7 +228,7 @@ pub(super) async fn rotate(
         Rotated::Until(until) => {
             tracing::info!(key = %id, by = %fresh.id, "an operator rotated a key");
             let made = MadeKey { id: fresh.id, key: fresh.text, old_expires_at: Some(Timestamp(until)) };
-            Ok((StatusCode::CREATED, Json(made)).into_response())
+            Ok((StatusCode::CREATED, NOT_KEPT, Json(made)).into_response())
         }
     }
 }

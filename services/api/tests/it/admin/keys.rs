@@ -19,7 +19,7 @@ async fn a_key_is_made_shown_once_and_revoked() {
     let document = json!({"tenant": "first", "name": "shop", "scopes": ["read"], "max_interactive": 2,
                           "lifetime_seconds": 3600});
     let made = send(&app, Method::POST, "/keys", &document).await;
-    assert_eq!(made.status, 201);
+    assert_eq!((made.status, made.headers["cache-control"].as_str()), (201, "no-store"));
     let key = made.text("/key");
     assert!(key.starts_with("dk_") && key.len() > 40, "{key}");
     assert_eq!(status(&app, &key).await, 200);
