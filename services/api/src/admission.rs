@@ -1,6 +1,7 @@
 //! Whether another job is accepted: limits of its key and its tenant (429), and what the whole deployment can bear
 //! (503). Counts are a second old at most, plus what this process has accepted since, so that accepting stays one
-//! statement. Without counts jobs are accepted: a database that cannot count refuses them by itself.
+//! statement. While the database does not count, the last counts serve for a while; after that jobs are accepted,
+//! since a database that is that far gone refuses them by itself.
 
 mod capacity;
 

@@ -1,5 +1,7 @@
 //! Limits of keys and tenants, and of the whole.
 
+use std::time::{Duration, Instant};
+
 use darkroom_api::Capacity;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -58,6 +60,21 @@ async fn a_tenant_has_no_more_queued_jobs_than_it_may() {
     assert_eq!(submit_as(&app, OTHER_KEY, &picture()).await.status, 202, "another tenant has no limit");
     app.worker().lease().await;
     eventually("a place is free", async || app.submit(&picture()).await.status == 202).await;
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn limits_hold_while_the_database_cannot_count() {
+    let app = App::start().await;
+    limit(&app, "max_queued", "1").await;
+    app.queued().await;
+    assert_eq!(app.submit(&picture()).await.status, 429);
+    app.database.execute("alter table lanes rename to elsewhere").await;
+    let broken = Instant::now();
+    // Longer than a count is good for.
+    while broken.elapsed() < Duration::from_secs(3) {
+        assert_eq!(app.submit(&picture()).await.refusal(), (429, "queue_limit".to_owned()));
+    }
     app.stop().await;
 }
 
