@@ -123,9 +123,7 @@ fn text(rng: &mut StdRng, known: &Known) -> Vec<u8> {
         2 => "[".repeat(depth),
         3 => format!("{}{}", "{\"a\":".repeat(depth), "1"),
         4 => inside(&format!("{}{}", "[".repeat(depth), "]".repeat(depth))),
-        5 => format!(
-            r#"{{"pipeline": "text-to-image", "pipeline": "image-to-text", "input": {{"prompt": "a", "prompt": 1}}}}"#
-        ),
+        5 => r#"{"pipeline": "text-to-image", "pipeline": "image-to-text", "input": {"prompt": "a", "prompt": 1}}"#.to_owned(),
         6 => inside(r#""\ud800""#),
         7 => inside(r#""\udc00\ud800""#),
         8 => inside(r#""a\u0000b""#),
