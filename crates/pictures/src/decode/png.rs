@@ -25,6 +25,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
     decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
     let mut reader = decoder.read_info()?;
     let orientation = reader.info().exif_metadata.as_deref().and_then(Orientation::from_exif_chunk);
+    // The codec takes three bytes at a time, to whose end it does not look.
+    if reader.info().palette.as_ref().is_some_and(|palette| palette.len() % 3 != 0) {
+        return Err(DecodeError::broken("a colour of its palette is cut short"));
+    }
     let (width, height) = reader.info().size();
     let (color, _) = reader.output_color_type();
     let size = reader.output_buffer_size().ok_or_else(|| DecodeError::broken("its rows are too long"))?;

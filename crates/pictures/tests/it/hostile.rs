@@ -58,6 +58,9 @@ fn pictures_without_pixels_are_refused_in_every_format() {
     // Nothing but a header, too.
     broken(&png(&[ihdr(8, 8, GREY), iend()]));
     broken(&png(&[ihdr(8, 8, INDEXED), idat(8, 8), iend()]));
+    let palette =
+        png(&[ihdr(8, 8, INDEXED), (b"PLTE", vec![1; 4]), (b"tRNS", vec![1; 2]), idat(8, 8), iend()]);
+    assert_eq!(broken(&palette), "a colour of its palette is cut short");
     broken(&webp(&[vp8x(0, 8, 8)]));
     broken(b"GIF89a\x08\0\x08\0\0\0\0;");
 }
