@@ -228,8 +228,11 @@ fn image_to_text(
 ) -> Option<ImageToText> {
     let mut fields = Fields::new(input, "/input", errors);
     let prompt = fields.text("prompt").unwrap_or_default();
+    // Whoever calls this has fetched it.
+    fields.string("image_url");
     if image.is_none() {
-        fields.error("image", "required", "send the picture as the multipart part `image`");
+        let expected = "send the picture as the multipart part `image`, or its URL as `image_url`";
+        fields.error("image", "required", expected);
     }
     fields.refuse_others();
     Some(ImageToText { prompt, image: image? })

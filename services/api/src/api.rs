@@ -10,7 +10,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use darkroom_blobs::Blobs;
 use darkroom_jobs::Catalog;
-use darkroom_outbound::Guard;
+use darkroom_outbound::Outbound;
 use darkroom_store::Store;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -45,8 +45,8 @@ pub struct ApiParts {
     pub mint: Mint,
     /// How much may wait.
     pub capacity: Capacity,
-    /// What callers' URLs may lead to.
-    pub guard: Guard,
+    /// Fetches what callers name by URL, and says what they may name.
+    pub outbound: Outbound,
     /// Cancelled when held answers are to be given at once.
     pub stop: CancellationToken,
 }
@@ -68,7 +68,7 @@ pub struct Api {
 impl Api {
     /// Puts the parts together.
     pub fn new(parts: ApiParts) -> Self {
-        let ApiParts { store, blobs, catalog, links, mint, capacity, guard, stop } = parts;
+        let ApiParts { store, blobs, catalog, links, mint, capacity, outbound, stop } = parts;
         let links = Arc::new(links);
         let watch = Watch::default();
         let backlogs = Backlogs::new(store.clone());
@@ -80,12 +80,14 @@ impl Api {
             catalog: catalog.clone(),
             mint: mint.clone(),
             admission,
+            outbound: outbound.clone(),
             stop,
         });
         let results = Results { store: store.clone(), blobs, links: links.clone() };
         let models = Models { store: store.clone(), catalog: catalog.clone() };
         let admin = Admin { store: store.clone(), catalog, links };
         let usage = Usage { store: store.clone() };
+        let guard = outbound.guard().clone();
         let webhooks = Webhooks { store: store.clone(), guard, mint: mint.clone() };
         Self { jobs, intake, results, models, usage, webhooks, admin, keys: Keys::new(store), mint }
     }

@@ -4,6 +4,7 @@
 //! is known (the database did not answer) is looked into later, by a task of its own.
 
 mod check;
+mod fetch;
 mod idempotency;
 mod receive;
 mod staged;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use darkroom_blobs::Blobs;
 use darkroom_jobs::{Catalog, JobId, TenantId};
+use darkroom_outbound::Outbound;
 use darkroom_store::{Idempotency, Job, NewJob, Store};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
@@ -27,6 +29,7 @@ use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
 pub(crate) use idempotency::IdempotencyKey;
+use idempotency::request_hash;
 pub(crate) use receive::{MAX_REQUEST_BYTES, Received};
 use staged::Staged;
 pub(crate) use trace::trace_context;
@@ -35,6 +38,8 @@ pub(crate) use trace::trace_context;
 const UPLOADS: usize = 16;
 /// Large documents that are held at once; the rest wait unread.
 const LARGE_DOCUMENTS: usize = 16;
+/// Pictures that are fetched at once.
+const FETCHES: usize = 16;
 /// Looks at the database after it did not answer, and the pause before each. A statement that was sent is
 /// over after less than one pause, one way or the other.
 const LOOKS: u32 = 10;
@@ -48,8 +53,10 @@ pub(crate) struct Intake {
     catalog: Arc<Catalog>,
     mint: Mint,
     admission: Admission,
+    outbound: Outbound,
     uploads: Arc<Semaphore>,
     large_documents: Arc<Semaphore>,
+    fetches: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -62,6 +69,7 @@ pub(crate) struct IntakeParts {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) mint: Mint,
     pub(crate) admission: Admission,
+    pub(crate) outbound: Outbound,
     pub(crate) stop: CancellationToken,
 }
 
@@ -86,11 +94,24 @@ pub(crate) struct Replayed;
 
 impl Intake {
     pub(crate) fn new(parts: IntakeParts) -> Self {
-        let IntakeParts { store, blobs, catalog, mint, admission, stop } = parts;
+        let IntakeParts { store, blobs, catalog, mint, admission, outbound, stop } = parts;
         let uploads = Arc::new(Semaphore::new(UPLOADS));
         let large_documents = Arc::new(Semaphore::new(LARGE_DOCUMENTS));
+        let fetches = Arc::new(Semaphore::new(FETCHES));
         let tasks = TaskTracker::new();
-        Self { store, blobs, catalog, mint, admission, uploads, large_documents, tasks, stop }
+        Self {
+            store,
+            blobs,
+            catalog,
+            mint,
+            admission,
+            outbound,
+            uploads,
+            large_documents,
+            fetches,
+            tasks,
+            stop,
+        }
     }
 
     /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.
@@ -102,7 +123,16 @@ impl Intake {
     }
 
     /// Checks and accepts what was received. A caller that goes away meanwhile does not interrupt it.
-    pub(crate) async fn accept(&self, terms: Terms, received: Received) -> Result<Accepted, Error> {
+    pub(crate) async fn accept(&self, terms: Terms, mut received: Received) -> Result<Accepted, Error> {
+        if let Some(url) = received.image_url()? {
+            // A repetition calls nobody: what is there by now may be something else.
+            let key = terms.idempotency_key.as_ref().map(IdempotencyKey::as_str);
+            let hash = request_hash(&received.document, None);
+            if let Some(job) = self.replay(terms.key.tenant, key, &hash).await? {
+                return Ok(Accepted { job, replayed: Some(Replayed) });
+            }
+            received.image = Some(self.fetch(received.id, &received.document, url).await?);
+        }
         let key = terms.key;
         let (new, staged) = self.check(terms, received)?;
         let intake = self.clone();
@@ -119,7 +149,7 @@ impl Intake {
         use darkroom_store::Accepted as Outcome;
         if let Some(refusal) = self.admission.refusal(&key, &new).await {
             // What was accepted before is answered, however much waits now.
-            return match self.replay(&new).await? {
+            return match self.replay(new.tenant, new.idempotency_key.as_deref(), &new.request_hash).await? {
                 Some(job) => Ok(Accepted { job, replayed: Some(Replayed) }),
                 None => Err(refusal.into()),
             };
@@ -146,11 +176,15 @@ impl Intake {
     }
 
     /// The job of an earlier submission with the same key.
-    async fn replay(&self, new: &NewJob) -> Result<Option<Job>, Error> {
+    async fn replay(
+        &self,
+        tenant: TenantId,
+        key: Option<&str>,
+        request_hash: &[u8; 32],
+    ) -> Result<Option<Job>, Error> {
         use darkroom_store::Accepted as Outcome;
-        let Some(key) = &new.idempotency_key else { return Ok(None) };
-        let with = Idempotency { key, request_hash: &new.request_hash };
-        match bounded(self.store.replay(new.tenant, with)).await? {
+        let Some(key) = key else { return Ok(None) };
+        match bounded(self.store.replay(tenant, Idempotency { key, request_hash })).await? {
             Some(Outcome::Created(job) | Outcome::Replayed(job)) => Ok(Some(*job)),
             Some(Outcome::KeyReused) => Err(Error::KeyReused),
             Some(Outcome::Deleted) => Err(Error::Deleted),

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use darkroom_blobs::Blobs;
 use darkroom_jobs::Catalog;
 use darkroom_ops::Context;
+use darkroom_outbound::{Names, Outbound};
 use darkroom_store::Store;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -45,7 +46,7 @@ pub(super) async fn serve(config: ServeConfig, context: Context) -> anyhow::Resu
         links: Links::new(&public, secret),
         mint: Mint::from_os(),
         capacity: config.capacity,
-        guard: config.outbound.guard(),
+        outbound: Outbound::new(config.outbound.guard(), Names::of_system()?)?,
         stop: soft.clone(),
     });
     add_checks(&context, &store, &blobs);

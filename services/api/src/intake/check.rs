@@ -5,7 +5,7 @@ use darkroom_store::NewJob;
 use rust_decimal::Decimal;
 
 use super::idempotency::request_hash;
-use super::receive::ReceivedImage;
+use super::receive::{Origin, ReceivedImage};
 use super::{IdempotencyKey, Intake, Received, Staged, Terms};
 use crate::{Error, ProblemField};
 
@@ -35,7 +35,7 @@ impl Intake {
             price,
             currency,
             idempotency_key: terms.idempotency_key.map(IdempotencyKey::into_string),
-            request_hash: request_hash(&document, image.as_ref().map(|image| &image.sha256)),
+            request_hash: request_hash(&document, image.as_ref().and_then(ReceivedImage::sent_sha256)),
             traceparent: terms.traceparent,
             submission,
         };
@@ -49,6 +49,14 @@ impl Intake {
         let amount = price.of(&submission.task);
         let amount = amount.ok_or_else(|| Error::internal("the price of a job cannot be represented"))?;
         Ok((amount, price.currency.clone()))
+    }
+}
+
+impl ReceivedImage {
+    /// The digest of a picture that is part of what the caller sent. One that was fetched is not: its URL is, and a
+    /// repeated submission is the same whatever is there by then.
+    fn sent_sha256(&self) -> Option<&[u8; 32]> {
+        (self.origin == Origin::Sent).then_some(&self.sha256)
     }
 }
 

@@ -32,6 +32,10 @@ impl IdempotencyKey {
         ((1..=MAX_BYTES).contains(&bare.len()) && visible).then(|| Self(bare.to_owned()))
     }
 
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
     pub(crate) fn into_string(self) -> String {
         self.0
     }

@@ -26,7 +26,7 @@ const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
 /// ten times as much memory.
 const SMALL_DOCUMENT_BYTES: u64 = 16 * 1024;
 /// Largest picture: 50 MiB, the limit of the services that callers come from.
-const MAX_IMAGE_BYTES: u64 = 52_428_800;
+pub(super) const MAX_IMAGE_BYTES: u64 = 52_428_800;
 /// Both, and room for the headers of parts.
 pub(crate) const MAX_REQUEST_BYTES: usize = 52_428_800 + MAX_DOCUMENT_BYTES + 64 * 1024;
 
@@ -36,7 +36,7 @@ const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest silence in the middle of a body.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a place among the uploads.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(20);
+pub(super) const PLACE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A submission's body.
 #[derive(Debug)]
@@ -49,10 +49,20 @@ pub(crate) struct Received {
     _place: Option<OwnedSemaphorePermit>,
 }
 
+/// Where a picture came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was sent along.
+    Sent,
+    /// It was fetched from the URL in the document.
+    Fetched,
+}
+
 /// A picture that is stored already.
 #[derive(Debug)]
 pub(super) struct ReceivedImage {
     pub(super) staged: Staged,
+    pub(super) origin: Origin,
     pub(super) key: String,
     pub(super) size_bytes: u64,
     pub(super) sha256: [u8; 32],
@@ -126,7 +136,7 @@ impl Intake {
                 UploadError::Store(error) => Error::Unavailable(error.into()),
             })?;
         let (size_bytes, sha256) = (uploaded.size_bytes, uploaded.sha256);
-        Ok(ReceivedImage { staged, key, size_bytes, sha256, header: scan.finish() })
+        Ok(ReceivedImage { staged, origin: Origin::Sent, key, size_bytes, sha256, header: scan.finish() })
     }
 }
 

@@ -10,7 +10,7 @@ use darkroom_api::config::UrlSecret;
 use darkroom_api::{Api, ApiParts, Capacity, Links, Mint, Server, admin_router, router};
 use darkroom_blobs::{Blobs, BlobsConfig};
 use darkroom_jobs::{Catalog, TenantId};
-use darkroom_outbound::Guard;
+use darkroom_outbound::{Guard, Names, Outbound};
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{NewApiKey, Scope};
 use reqwest::{Method, RequestBuilder};
@@ -31,6 +31,8 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// A key of the first tenant that may do everything; others are `KEY` with an ending.
 pub(crate) const KEY: &str = "dk_first";
 pub(crate) const OTHER_KEY: &str = "dk_second";
+/// The one network that callers' URLs may lead to although it is not public.
+const ADMITTED: &str = "127.0.0.3/32";
 /// A key of an operator that may do everything.
 pub(crate) const OPERATOR_KEY: &str = "dk_operator";
 
@@ -90,7 +92,8 @@ impl App {
             links: Links::new(&public, secret),
             mint: Mint::from_os(),
             capacity,
-            guard: Guard::default(),
+            outbound: Outbound::new(Guard::new(vec![ADMITTED.parse().unwrap()]), Names::of_system().unwrap())
+                .unwrap(),
             stop: stop.clone(),
         });
         let server = Server::new(listener, router(api.clone()), stop.clone(), CancellationToken::new());

@@ -9,6 +9,7 @@ mod cancel;
 mod client;
 mod fields;
 mod idempotency;
+mod image_url;
 mod leftovers;
 mod limits;
 mod list;

@@ -83,12 +83,16 @@ pub(crate) struct TextToImageParameters {
     embed_parameters: Option<bool>,
 }
 
-/// Parameters of an image-to-text job; the picture is the part `image` of the upload.
+/// Parameters of an image-to-text job; the picture is the part `image` of the upload, or at `image_url`.
 #[derive(ToSchema)]
 pub(crate) struct ImageToTextParameters {
     /// Words the caption starts with.
     #[schema(example = "a picture of")]
     prompt: Option<String>,
+    /// Where the service fetches the picture: an http or https URL of at most 2,048 bytes that leads to a public
+    /// address.
+    #[schema(example = "https://shop.example/circle.png")]
+    image_url: Option<String>,
 }
 
 /// A job with its picture. Parts may come in any order.

@@ -1,0 +1,94 @@
+//! Fetching a picture that a document names by its URL.
+
+use std::time::Duration;
+
+use darkroom_blobs::{UploadError, input_key};
+use darkroom_jobs::{InputImage, JobId, Pipeline, parse_submission};
+use darkroom_outbound::Error as CallError;
+use darkroom_pictures::HeaderScan;
+use futures_util::TryStreamExt;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::receive::{MAX_IMAGE_BYTES, Origin, PLACE_TIMEOUT, ReceivedImage};
+use super::{Intake, Received, Staged};
+use crate::{Error, ProblemField};
+
+/// Where errors about the URL point.
+const IMAGE_URL: &str = "/input/image_url";
+/// How long a picture may take, redirects included.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
+/// What is too large.
+const PICTURE: &str = "the picture at `image_url`";
+
+impl Received {
+    /// The URL that stands for the picture.
+    pub(super) fn image_url(&self) -> Result<Option<&str>, Error> {
+        let takes_one = self.document["pipeline"] == Pipeline::ImageToText.as_str();
+        let url = self.document.pointer(IMAGE_URL).and_then(Value::as_str).filter(|_| takes_one);
+        if url.is_some() && self.image.is_some() {
+            return Err(refused("conflict", "send the picture or its URL, not both"));
+        }
+        Ok(url)
+    }
+}
+
+impl Intake {
+    /// Fetches a picture and stores it like one that was sent. Everything else in the document is checked before
+    /// anybody is called.
+    pub(super) async fn fetch(&self, id: JobId, document: &Value, url: &str) -> Result<ReceivedImage, Error> {
+        parse_submission(&self.catalog, document, Some(stand_in()), 0)?;
+        // A place of its own kind: slow servers of strangers hold up nobody who sends a picture.
+        let place = timeout(PLACE_TIMEOUT, self.fetches.acquire()).await.map_err(|_| Error::Busy)?;
+        let _place = place.map_err(Error::internal)?;
+        let fetched = timeout(FETCH_TIMEOUT, self.fetch_whole(id, url)).await;
+        fetched.map_err(|_| refused("fetch", "cannot be fetched: no whole answer in time"))?
+    }
+
+    async fn fetch_whole(&self, id: JobId, url: &str) -> Result<ReceivedImage, Error> {
+        let fetched = self.outbound.fetch(url, FETCH_TIMEOUT).await.map_err(|error| not_fetched(&error))?;
+        if fetched.announced_bytes().is_some_and(|bytes| bytes > MAX_IMAGE_BYTES) {
+            return Err(Error::TooLarge { what: PICTURE, max_bytes: MAX_IMAGE_BYTES });
+        }
+        let key = input_key(id);
+        // From here on, whatever happens, the object is deleted unless its job is accepted.
+        let staged = Staged::new(key.clone(), self.blobs.clone(), self.tasks.clone());
+        let mut scan = HeaderScan::default();
+        let bytes = fetched.into_stream().inspect_ok(|bytes| scan.push(bytes));
+        let uploaded =
+            self.blobs.upload(&key, bytes, MAX_IMAGE_BYTES).await.map_err(|error| match error {
+                UploadError::TooLarge { max_bytes } => Error::TooLarge { what: PICTURE, max_bytes },
+                UploadError::Source(error) => not_fetched(&error),
+                UploadError::Store(error) => Error::Unavailable(error.into()),
+            })?;
+        let (size_bytes, sha256) = (uploaded.size_bytes, uploaded.sha256);
+        if size_bytes == 0 {
+            return Err(refused("empty", "the file is empty"));
+        }
+        Ok(ReceivedImage { staged, origin: Origin::Fetched, key, size_bytes, sha256, header: scan.finish() })
+    }
+}
+
+fn refused(code: &str, detail: impl Into<String>) -> Error {
+    Error::Fields(vec![ProblemField::pointer(IMAGE_URL, code, detail)])
+}
+
+/// What callers are told: what the other side did, and nothing about this one.
+fn not_fetched(error: &CallError) -> Error {
+    match error {
+        CallError::Refused(refusal) => refused(refusal.code(), refusal.to_string()),
+        error => refused("fetch", format!("cannot be fetched: {error}")),
+    }
+}
+
+/// Stands in for the picture while the rest of the document is checked.
+fn stand_in() -> InputImage {
+    InputImage {
+        key: String::new(),
+        content_type: "application/octet-stream".to_owned(),
+        size_bytes: 1,
+        sha256: String::new(),
+        width: 1,
+        height: 1,
+    }
+}
