@@ -156,11 +156,12 @@ impl Intake {
         }
         match bounded(self.store.accept(&new)).await {
             Ok(Outcome::Created(job)) => {
-                darkroom_ops::crash_point("api.accepted");
-                self.admission.accepted(&new).await;
+                // First of all: from here on the picture belongs to a job that was accepted.
                 if let Some(staged) = staged {
                     staged.keep();
                 }
+                darkroom_ops::crash_point("api.accepted");
+                self.admission.accepted(&new).await;
                 Ok(Accepted { job: *job, replayed: None })
             }
             Ok(Outcome::Replayed(job)) => Ok(Accepted { job: *job, replayed: Some(Replayed) }),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -105,6 +106,13 @@ impl Caller {
     /// Asks once; `None` when the connection broke.
     pub(crate) async fn ask(&self, idempotency_key: &str, body: &Value) -> Option<reqwest::Response> {
         let request = self.http.post(&self.url).bearer_auth(&self.key).json(body);
+        request.header("Idempotency-Key", idempotency_key).send().await.ok()
+    }
+
+    /// Asks once for a picture to be captioned; `None` when the connection broke.
+    pub(crate) async fn send(&self, idempotency_key: &str, picture: Vec<u8>) -> Option<reqwest::Response> {
+        let form = Form::new().part("image", Part::bytes(picture).file_name("picture.png"));
+        let request = self.http.post(&self.url).bearer_auth(&self.key).multipart(form);
         request.header("Idempotency-Key", idempotency_key).send().await.ok()
     }
 

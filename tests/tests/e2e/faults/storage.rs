@@ -1,16 +1,16 @@
 //! Storage that fails, stalls or loses replies, and a model cache that is full or damaged.
 
+use std::io::Cursor;
 use std::path::Path;
 use std::time::Duration;
 
 use darkroom_client::{CaptionRequest, JobState, ModelState};
 use darkroom_e2e::{Catalog, Disturbance, HubStandIn, bucket, models_folder, until};
-use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, sleep};
 
 use super::chance::Chance;
 use super::invariants::{self, Repeated};
-use super::load::{ANSWER_BOUND, Submitted};
+use super::load::{ANSWER_BOUND, Caller, Submitted};
 use super::report::{seconds, seen};
 use super::world::{RECOVERY, World};
 use crate::verify::request;
@@ -24,6 +24,13 @@ const NO_SUCH_BUCKET: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: applicatio
     Connection: close\r\n\r\n\
     <Error><Code>NoSuchBucket</Code><Message>The specified bucket does not exist</Message></Error>";
 
+/// A picture as a file.
+pub(crate) fn picture() -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    image::RgbImage::new(8, 8).write_to(&mut file, image::ImageFormat::Png).unwrap();
+    file.into_inner()
+}
+
 /// What goes wrong with storage, and for how long a job must bear it.
 fn disturbances(chance: &mut Chance) -> Vec<(&'static str, Disturbance, Duration)> {
     let brief = chance.between(Duration::from_secs(2), Duration::from_secs(3));
@@ -34,6 +41,7 @@ fn disturbances(chance: &mut Chance) -> Vec<(&'static str, Disturbance, Duration
         ("time-out", Disturbance::Hang, full),
         ("reset in mid-body", Disturbance::CutAfter(1_500), brief),
         ("10 KB/s", Disturbance::Throttle(10_000), brief),
+        ("late answers", Disturbance::Delay(Duration::from_millis(400)), brief),
     ]
 }
 
@@ -92,9 +100,7 @@ async fn row_14_storage_fails_while_results_are_uploaded() {
 async fn row_14_storage_fails_while_inputs_are_taken_and_fetched() {
     let chance = Chance::of(14);
     let world = World::with_catalog(&Catalog::fake(1).with_captions(), &[]).await;
-    let mut picture = std::io::Cursor::new(Vec::new());
-    image::RgbImage::new(8, 8).write_to(&mut picture, image::ImageFormat::Png).unwrap();
-    let picture = picture.into_inner();
+    let picture = picture();
     let caption =
         async || world.client.caption(picture.clone(), "picture.png", &CaptionRequest::default()).await;
     let mut jobs = Vec::new();
@@ -102,10 +108,7 @@ async fn row_14_storage_fails_while_inputs_are_taken_and_fetched() {
         world.lines.storage.disturb(Disturbance::Answer(ERROR_503));
         let began = Instant::now();
         // Not by the client, which would ask again.
-        let image = Part::bytes(picture.clone()).file_name("picture.png");
-        let request = reqwest::Client::new().post(format!("{}/v1/jobs", world.deployment.url));
-        let request = request.bearer_auth(&world.key).multipart(Form::new().part("image", image));
-        let refused = request.send().await.unwrap();
+        let refused = Caller::of(&world).send("refused", picture.clone()).await.expect("the API answers");
         assert_eq!(refused.status(), 503);
         assert!(refused.headers().contains_key("retry-after"));
         let answered = began.elapsed();
