@@ -132,7 +132,7 @@ impl Admission {
 
     /// Counts a job that was accepted.
     pub(crate) async fn accepted(&self, job: &NewJob) {
-        self.backlogs.add(job).await;
+        self.backlogs.add(job);
         if let (Some(key), Priority::Interactive) = (job.api_key, job.submission.options.priority)
             && let Some(jobs) = self.interactive.get(&key).await
         {

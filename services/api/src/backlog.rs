@@ -1,11 +1,10 @@
 //! What waits and what runs, a second old at most: one query a second, however many requests ask, and none while
 //! nobody does.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use darkroom_store::{Backlog, NewJob, Store};
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 /// How old an answer may be.
@@ -24,6 +23,8 @@ const MAX_STALE: Duration = Duration::from_secs(15);
 pub(crate) struct Backlogs {
     store: Store,
     latest: Arc<Mutex<Latest>>,
+    /// Held by the one who asks the database; never together with `latest` while it is asked.
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -34,24 +35,40 @@ struct Latest {
     until: Option<Instant>,
 }
 
+impl Latest {
+    fn is_due(&self) -> bool {
+        self.until.is_none_or(|until| until <= Instant::now())
+    }
+}
+
 impl Backlogs {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, latest: Arc::default() }
+        Self { store, latest: Arc::default(), asking: Arc::default() }
     }
 
     /// The latest one; `None` when the database has not told for a while. Whoever comes while it is asked for waits
     /// for the same answer.
     pub(crate) async fn latest(&self) -> Option<Arc<Backlog>> {
-        let mut latest = self.latest.lock().await;
-        let asked = Instant::now();
-        if latest.until.is_none_or(|until| until <= asked) {
-            if let Some(backlog) = self.read().await {
-                latest.backlog = Some((Arc::new(backlog), asked));
+        if self.lock().is_due() {
+            let _asking = self.asking.lock().await;
+            // Somebody else may have asked meanwhile.
+            if self.lock().is_due() {
+                self.ask().await;
             }
-            latest.until = Some(Instant::now() + MAX_AGE.max(asked.elapsed() * REST));
         }
+        let latest = self.lock();
         let (backlog, read) = latest.backlog.as_ref()?;
         (read.elapsed() < MAX_STALE).then(|| backlog.clone())
+    }
+
+    async fn ask(&self) {
+        let asked = Instant::now();
+        let backlog = self.read().await;
+        let mut latest = self.lock();
+        if let Some(backlog) = backlog {
+            latest.backlog = Some((Arc::new(backlog), asked));
+        }
+        latest.until = Some(Instant::now() + MAX_AGE.max(asked.elapsed() * REST));
     }
 
     async fn read(&self) -> Option<Backlog> {
@@ -63,10 +80,15 @@ impl Backlogs {
         None
     }
 
-    /// Counts a job that was just accepted here, so that a burst within a second is seen as well.
-    pub(crate) async fn add(&self, job: &NewJob) {
-        if let Some((backlog, _)) = &mut self.latest.lock().await.backlog {
+    /// Counts a job that was just accepted here, so that a burst within a second is seen as well. Waits for no
+    /// database: what is accepted while the next answer is on its way is in that answer, or in the one after it.
+    pub(crate) fn add(&self, job: &NewJob) {
+        if let Some((backlog, _)) = &mut self.lock().backlog {
             Arc::make_mut(backlog).add(job);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Latest> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
