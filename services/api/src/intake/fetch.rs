@@ -2,24 +2,19 @@
 
 use std::time::Duration;
 
-use darkroom_blobs::{UploadError, input_key};
 use darkroom_jobs::{InputImage, JobId, Pipeline, parse_submission};
 use darkroom_outbound::Error as CallError;
-use darkroom_pictures::HeaderScan;
-use futures_util::TryStreamExt;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::receive::{MAX_IMAGE_BYTES, Origin, PLACE_TIMEOUT, ReceivedImage};
-use super::{Intake, Received, Staged};
+use super::{Intake, Received};
 use crate::{Error, ProblemField};
 
 /// Where errors about the URL point.
 const IMAGE_URL: &str = "/input/image_url";
 /// How long a picture may take, redirects included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
-/// What is too large.
-const PICTURE: &str = "the picture at `image_url`";
 
 impl Received {
     /// The URL that stands for the picture.
@@ -48,24 +43,14 @@ impl Intake {
     async fn fetch_whole(&self, id: JobId, url: &str) -> Result<ReceivedImage, Error> {
         let fetched = self.outbound.fetch(url, FETCH_TIMEOUT).await.map_err(|error| not_fetched(&error))?;
         if fetched.announced_bytes().is_some_and(|bytes| bytes > MAX_IMAGE_BYTES) {
-            return Err(Error::TooLarge { what: PICTURE, max_bytes: MAX_IMAGE_BYTES });
+            return Err(Origin::Fetched.too_large());
         }
-        let key = input_key(id);
-        // From here on, whatever happens, the object is deleted unless its job is accepted.
-        let staged = Staged::new(key.clone(), self.blobs.clone(), self.tasks.clone());
-        let mut scan = HeaderScan::default();
-        let bytes = fetched.into_stream().inspect_ok(|bytes| scan.push(bytes));
-        let uploaded =
-            self.blobs.upload(&key, bytes, MAX_IMAGE_BYTES).await.map_err(|error| match error {
-                UploadError::TooLarge { max_bytes } => Error::TooLarge { what: PICTURE, max_bytes },
-                UploadError::Source(error) => not_fetched(&error),
-                UploadError::Store(error) => Error::Unavailable(error.into()),
-            })?;
-        let (size_bytes, sha256) = (uploaded.size_bytes, uploaded.sha256);
-        if size_bytes == 0 {
+        let bytes = fetched.into_stream();
+        let image = self.stage_stream(id, bytes, Origin::Fetched, |error| not_fetched(&error)).await?;
+        if image.size_bytes == 0 {
             return Err(refused("empty", "the file is empty"));
         }
-        Ok(ReceivedImage { staged, origin: Origin::Fetched, key, size_bytes, sha256, header: scan.finish() })
+        Ok(image)
     }
 }
 

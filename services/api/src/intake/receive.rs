@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody, to_bytes};
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::multipart::{Field, Multipart, MultipartError};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
+
 use darkroom_blobs::{UploadError, input_key};
 use darkroom_jobs::JobId;
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::timeout;
@@ -56,6 +57,17 @@ pub(super) enum Origin {
     Sent,
     /// It was fetched from the URL in the document.
     Fetched,
+}
+
+impl Origin {
+    /// The refusal of a picture that is too large.
+    pub(super) fn too_large(self) -> Error {
+        let what = match self {
+            Self::Sent => "the part `image`",
+            Self::Fetched => "the picture at `image_url`",
+        };
+        Error::TooLarge { what, max_bytes: MAX_IMAGE_BYTES }
+    }
 }
 
 /// A picture that is stored already.
@@ -122,21 +134,31 @@ impl Intake {
     }
 
     async fn stage(&self, id: JobId, part: Field<'_>) -> Result<ReceivedImage, Error> {
+        self.stage_stream(id, part, Origin::Sent, unreadable).await
+    }
+
+    /// Stores a picture as it comes, and looks at its header meanwhile. `broken` says what becomes of an error of the
+    /// stream.
+    pub(super) async fn stage_stream<E>(
+        &self,
+        id: JobId,
+        bytes: impl Stream<Item = Result<Bytes, E>>,
+        origin: Origin,
+        broken: impl FnOnce(E) -> Error,
+    ) -> Result<ReceivedImage, Error> {
         let key = input_key(id);
         // From here on, whatever happens, the object is deleted unless its job is accepted.
         let staged = Staged::new(key.clone(), self.blobs.clone(), self.tasks.clone());
         let mut scan = HeaderScan::default();
-        let bytes = part.inspect_ok(|bytes| scan.push(bytes));
+        let bytes = bytes.inspect_ok(|bytes| scan.push(bytes));
         let uploaded =
             self.blobs.upload(&key, bytes, MAX_IMAGE_BYTES).await.map_err(|error| match error {
-                UploadError::TooLarge { max_bytes } => {
-                    Error::TooLarge { what: "the part `image`", max_bytes }
-                }
-                UploadError::Source(error) => unreadable(error),
+                UploadError::TooLarge { .. } => origin.too_large(),
+                UploadError::Source(error) => broken(error),
                 UploadError::Store(error) => Error::Unavailable(error.into()),
             })?;
         let (size_bytes, sha256) = (uploaded.size_bytes, uploaded.sha256);
-        Ok(ReceivedImage { staged, origin: Origin::Sent, key, size_bytes, sha256, header: scan.finish() })
+        Ok(ReceivedImage { staged, origin, key, size_bytes, sha256, header: scan.finish() })
     }
 }
 
