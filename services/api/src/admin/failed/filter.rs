@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use darkroom_jobs::{FailureClass, Lane, UnknownWord};
 use darkroom_store::FailedFilter;
+use utoipa::IntoParams;
 
 use crate::admin::Admin;
 use crate::{Error, ProblemField};
@@ -13,12 +14,22 @@ pub(super) const PARAMETERS: [&str; 5] =
     ["tenant", "lane", "failure_class", "older_than_seconds", "newer_than_seconds"];
 
 /// A filter as it was given.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Given {
+    /// Only jobs of the tenant with this id or name.
     tenant: Option<String>,
+    /// Only jobs of this lane, `pipeline:model`.
+    #[param(value_type = Option<String>)]
     lane: Option<Lane>,
+    /// Only jobs that failed so, or whose last attempt did: a job out of attempts is `poison`.
+    #[param(rename = "failure_class", value_type = Option<String>)]
     class: Option<FailureClass>,
+    /// Only jobs that failed at least so long ago.
+    #[param(rename = "older_than_seconds", value_type = Option<u32>)]
     older_than: Option<Duration>,
+    /// Only jobs that failed at most so long ago.
+    #[param(rename = "newer_than_seconds", value_type = Option<u32>)]
     newer_than: Option<Duration>,
 }
 

@@ -34,12 +34,7 @@ pub(crate) struct FailedJobPage {
     path = "/admin/v1/failed-jobs",
     tag = "failed jobs",
     params(
-        ("tenant" = Option<String>, Query, description = "Only jobs of the tenant with this id or name."),
-        ("lane" = Option<String>, Query, description = "Only jobs of this lane, `pipeline:model`."),
-        ("failure_class" = Option<String>, Query,
-         description = "Only jobs that failed so, or whose last attempt did: a job out of attempts is `poison`."),
-        ("older_than_seconds" = Option<u32>, Query, description = "Only jobs that failed at least so long ago."),
-        ("newer_than_seconds" = Option<u32>, Query, description = "Only jobs that failed at most so long ago."),
+        Given,
         ("standing" = Option<String>, Query,
          description = "`open` unless given: nothing was decided. Or `replayed`, or `discarded`."),
         ("limit" = Option<u32>, Query, description = "Jobs per page, 1 to 100.", minimum = 1, maximum = 100),
