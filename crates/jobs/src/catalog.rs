@@ -62,6 +62,8 @@ pub struct Model {
     pub defaults: Defaults,
     /// Bounds for parameters.
     pub limits: Limits,
+    /// Denoising steps by the word for a quality, for callers who name one.
+    pub qualities: BTreeMap<String, u32>,
 }
 
 /// Values for parameters that a request leaves out.
@@ -94,6 +96,8 @@ pub struct Limits {
     pub max_images: u32,
     /// Most denoising steps.
     pub max_steps: u32,
+    /// The only numbers of steps that do, for models that were distilled for them; empty when all up to `max_steps` do.
+    pub steps: Vec<u32>,
 }
 
 impl Limits {
@@ -107,7 +111,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_side: 2_048, max_images: 10, max_steps: Self::STEPS }
+        Self { max_side: 2_048, max_images: 10, max_steps: Self::STEPS, steps: Vec::new() }
     }
 }
 
@@ -259,8 +263,16 @@ impl Limits {
     fn check(&self) -> Result<(), &'static str> {
         let within = (8..=Self::SIDE).contains(&self.max_side)
             && (1..=Self::IMAGES).contains(&self.max_images)
-            && (1..=Self::STEPS).contains(&self.max_steps);
-        within.then_some(()).ok_or("must have max_side 8 to 4096, max_images 1 to 100, max_steps 1 to 150")
+            && (1..=Self::STEPS).contains(&self.max_steps)
+            && self.steps.iter().all(|steps| (1..=self.max_steps).contains(steps));
+        let expected =
+            "must have max_side 8 to 4096, max_images 1 to 100, max_steps 1 to 150, steps up to max_steps";
+        within.then_some(()).ok_or(expected)
+    }
+
+    /// Whether a picture may be made in this many denoising steps.
+    pub fn allows_steps(&self, steps: u32) -> bool {
+        (1..=self.max_steps).contains(&steps) && (self.steps.is_empty() || self.steps.contains(&steps))
     }
 }
 
@@ -269,7 +281,7 @@ impl Defaults {
         let side = |side: u32| side > 0 && side <= limits.max_side && side.is_multiple_of(8);
         let within = side(self.width)
             && side(self.height)
-            && (1..=limits.max_steps).contains(&self.steps)
+            && limits.allows_steps(self.steps)
             && (0.0..=100.0).contains(&self.guidance_scale);
         within.then_some(()).ok_or("must lie within the entry's limits, with sides that divide by 8")
     }

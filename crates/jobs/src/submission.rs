@@ -179,18 +179,22 @@ fn text_to_image(
     errors: &mut Vec<FieldError>,
 ) -> Option<TextToImage> {
     let model = offer.model;
-    let Limits { max_images, max_steps, .. } = model.limits;
+    let Limits { max_images, max_steps, steps: offered_steps, max_side } = &model.limits;
     let mut fields = Fields::new(input, "/input", errors);
     let prompt = fields
         .string("prompt")
         .and_then(|text| Prompt::new(text).map_err(|error| fields.error("prompt", "text", error)).ok());
     fields.require("prompt", "expected a text that says what to draw");
     let negative_prompt = fields.text("negative_prompt");
-    let width = side(&mut fields, "width", model.defaults.width, model.limits.max_side);
-    let height = side(&mut fields, "height", model.defaults.height, model.limits.max_side);
-    let steps = fields.small("steps", 1..=max_steps).unwrap_or(model.defaults.steps);
+    let width = side(&mut fields, "width", model.defaults.width, *max_side);
+    let height = side(&mut fields, "height", model.defaults.height, *max_side);
+    let steps = fields.small("steps", 1..=*max_steps).unwrap_or(model.defaults.steps);
+    if !offered_steps.is_empty() && !offered_steps.contains(&steps) {
+        let expected: Vec<String> = offered_steps.iter().map(u32::to_string).collect();
+        fields.error("steps", "choice", format!("expected one of {}", expected.join(", ")));
+    }
     let guidance_scale = fields.number("guidance_scale", 0.0..=MAX_GUIDANCE);
-    let images = fields.small("images", 1..=max_images).unwrap_or(1);
+    let images = fields.small("images", 1..=*max_images).unwrap_or(1);
     let seed = fields.integer("seed", 0..=MAX_SEED + 1 - u64::from(images)).unwrap_or(random_seed.into());
     let scheduler = fields.word::<SchedulerKind>("scheduler");
     let loras = picture::loras(&mut fields, offer.loras);

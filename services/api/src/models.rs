@@ -114,6 +114,8 @@ pub(crate) struct LimitsView {
     max_images: u32,
     /// Most denoising steps.
     max_steps: u32,
+    /// The only numbers of steps that do; empty when all up to `max_steps` do.
+    steps: Vec<u32>,
 }
 
 /// List the models.
@@ -171,6 +173,7 @@ impl Models {
                 max_side: model.limits.max_side,
                 max_images: model.limits.max_images,
                 max_steps: model.limits.max_steps,
+                steps: model.limits.steps.clone(),
             }),
         }
     }

@@ -52,6 +52,8 @@ pub(super) struct Entry {
     defaults: Defaults,
     #[serde(default)]
     limits: Limits,
+    #[serde(default)]
+    qualities: BTreeMap<String, u32>,
 }
 
 impl Entry {
@@ -76,6 +78,9 @@ impl Entry {
         }
         self.limits.check().map_err(|problem| bad("limits", problem))?;
         self.defaults.check(&self.limits).map_err(|problem| bad("defaults", problem))?;
+        if !self.qualities.values().all(|steps| self.limits.allows_steps(*steps)) {
+            return Err(bad("qualities", "must be numbers of steps that the entry's limits allow"));
+        }
         Ok(Model {
             lane,
             aliases: self.aliases,
@@ -92,6 +97,7 @@ impl Entry {
             retry: RetryPolicy { max_attempts },
             defaults: self.defaults,
             limits: self.limits,
+            qualities: self.qualities,
         })
     }
 

@@ -30,10 +30,11 @@ pub(super) const MODEL: Keys = Keys {
         "max_attempts",
         "defaults",
         "limits",
+        "qualities",
     ],
     nested: &[
         ("defaults", &["steps", "guidance_scale", "width", "height"]),
-        ("limits", &["max_side", "max_images", "max_steps"]),
+        ("limits", &["max_side", "max_images", "max_steps", "steps"]),
     ],
 };
 

@@ -44,6 +44,26 @@ fn fields_of_the_scheduler_are_taken_as_they_are() {
 }
 
 #[test]
+fn distilled_models_have_their_own_numbers_of_steps() {
+    let catalog = Catalog::parse(
+        r#"[{"pipeline":"text-to-image","model_id":"m","defaults":{"steps":4},"limits":{"steps":[2,4,8]},
+             "qualities":{"low":2,"high":8}}]"#,
+    )
+    .unwrap();
+    let model = &catalog.models()[0];
+    assert!(catalog.unknown_keys().is_empty(), "{:?}", catalog.unknown_keys());
+    let allowed: Vec<u32> = (0..200).filter(|steps| model.limits.allows_steps(*steps)).collect();
+    assert_eq!(allowed, [2, 4, 8]);
+    assert_eq!(model.qualities["high"], 8);
+    assert!(problem(r#""limits":{"steps":[151]}"#).contains("`limits` must have"));
+    assert!(
+        problem(r#""limits":{"steps":[4]}"#).contains("`defaults` must lie within"),
+        "30 steps are the default"
+    );
+    assert!(problem(r#""qualities":{"low":0}"#).contains("`qualities` must be numbers of steps"));
+}
+
+#[test]
 fn finds_models_by_id_alias_and_default() {
     let catalog = Catalog::parse(
         r#"[{"pipeline":"text-to-image","model_id":"a","source":"builtin:fake"},

@@ -30,7 +30,8 @@ async fn models_say_what_they_are_and_who_serves_them() {
         "limits": {
           "max_images": 4,
           "max_side": 256,
-          "max_steps": 50
+          "max_steps": 50,
+          "steps": []
         },
         "loaded": 1,
         "pipeline": "text-to-image",
@@ -59,7 +60,8 @@ async fn models_say_what_they_are_and_who_serves_them() {
         "limits": {
           "max_images": 10,
           "max_side": 2048,
-          "max_steps": 150
+          "max_steps": 150,
+          "steps": []
         },
         "loaded": 0,
         "pipeline": "text-to-image",
@@ -68,6 +70,36 @@ async fn models_say_what_they_are_and_who_serves_them() {
         "state": "unavailable",
         "warm": false,
         "workers": 0
+      },
+      {
+        "aliases": [],
+        "default": false,
+        "defaults": {
+          "guidance_scale": 0.0,
+          "height": 512,
+          "steps": 4,
+          "width": 512
+        },
+        "download": null,
+        "failure": null,
+        "id": "test/distilled",
+        "limits": {
+          "max_images": 10,
+          "max_side": 2048,
+          "max_steps": 150,
+          "steps": [
+            2,
+            4,
+            8
+          ]
+        },
+        "loaded": 0,
+        "pipeline": "text-to-image",
+        "price": null,
+        "safety_checker": null,
+        "state": "available",
+        "warm": false,
+        "workers": 2
       },
       {
         "aliases": [],
