@@ -44,11 +44,21 @@ impl Links {
         format!("{}/v1/jobs/{id}/cancel", self.base)
     }
 
+    /// Any path of the service; it begins with a slash.
+    pub fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// A result of this media type.
     pub fn result(&self, artifact: ArtifactId, content_type: &str) -> String {
+        self.result_below("/r", artifact, content_type)
+    }
+
+    /// The same below another path than usual, which begins with a slash.
+    pub fn result_below(&self, path: &str, artifact: ArtifactId, content_type: &str) -> String {
         let name = ResultName { artifact, extension: extension(content_type) };
         let signature = BASE64_URL_SAFE_NO_PAD.encode(self.mac(name).finalize().into_bytes());
-        format!("{}/r/{name}?sig={signature}", self.base)
+        format!("{}{path}/{name}?sig={signature}", self.base)
     }
 
     /// Whether `signature` was made by [`Self::result`]. Takes the same time for every wrong one.

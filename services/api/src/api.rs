@@ -28,7 +28,7 @@ use crate::models::{self, Models};
 use crate::results::{self, Results};
 use crate::usage::{self, Usage};
 use crate::webhooks::{self, Webhooks};
-use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi};
+use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi, surfaces};
 
 /// What an [`Api`] is made of.
 #[derive(Debug)]
@@ -119,7 +119,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(webhooks::resend::resend))
         .routes(routes!(results::fetch))
         .split_for_parts();
-    let router = router.merge(SwaggerUi::new("/docs").url("/openapi.json", document));
+    let router =
+        router.merge(SwaggerUi::new("/docs").url("/openapi.json", document)).merge(surfaces::routes());
     let mint = api.mint.clone();
     wrap(router, mint).with_state(api)
 }

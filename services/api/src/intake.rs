@@ -4,7 +4,10 @@
 //! is known (the database did not answer) is looked into later, by a task of its own.
 
 mod check;
+mod data_uri;
+mod document;
 mod fetch;
+mod form;
 mod idempotency;
 mod receive;
 mod staged;
@@ -28,6 +31,8 @@ use crate::admission::Admission;
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
+use document::Places;
+pub(crate) use form::{FormRules, Others, is_form};
 pub(crate) use idempotency::IdempotencyKey;
 use idempotency::request_hash;
 pub(crate) use receive::{MAX_REQUEST_BYTES, Received};
@@ -36,8 +41,6 @@ pub(crate) use trace::trace_context;
 
 /// Uploads that are read at once; the rest wait unread.
 const UPLOADS: usize = 16;
-/// Large documents that are held at once; the rest wait unread.
-const LARGE_DOCUMENTS: usize = 16;
 /// Pictures that are fetched at once.
 const FETCHES: usize = 16;
 /// Looks at the database after it did not answer, and the pause before each. A statement that was sent is
@@ -55,7 +58,7 @@ pub(crate) struct Intake {
     admission: Admission,
     outbound: Outbound,
     uploads: Arc<Semaphore>,
-    large_documents: Arc<Semaphore>,
+    documents: Places,
     fetches: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -96,7 +99,6 @@ impl Intake {
     pub(crate) fn new(parts: IntakeParts) -> Self {
         let IntakeParts { store, blobs, catalog, mint, admission, outbound, stop } = parts;
         let uploads = Arc::new(Semaphore::new(UPLOADS));
-        let large_documents = Arc::new(Semaphore::new(LARGE_DOCUMENTS));
         let fetches = Arc::new(Semaphore::new(FETCHES));
         let tasks = TaskTracker::new();
         Self {
@@ -107,11 +109,16 @@ impl Intake {
             admission,
             outbound,
             uploads,
-            large_documents,
+            documents: Places::default(),
             fetches,
             tasks,
             stop,
         }
+    }
+
+    /// What is served.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
     /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.

@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod delete;
+mod follow;
 pub(crate) mod list;
 pub(crate) mod queue;
 pub(crate) mod resource;
@@ -41,6 +42,8 @@ pub(crate) enum Until {
     Final,
     /// A version that the caller does not have, or a final state.
     Newer(NoneMatch),
+    /// Another version than this one, or a final state.
+    Beyond(i32),
 }
 
 impl Until {
@@ -48,6 +51,7 @@ impl Until {
         let newer = match self {
             Self::Final => false,
             Self::Newer(have) => !have.matches(&etag::of_version(version)),
+            Self::Beyond(known) => version != *known,
         };
         newer || state.is_final()
     }

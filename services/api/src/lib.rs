@@ -31,6 +31,7 @@ mod query;
 mod rates;
 mod results;
 mod server;
+mod surfaces;
 mod usage;
 mod watch;
 mod webhooks;

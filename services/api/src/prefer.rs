@@ -45,6 +45,11 @@ impl Prefer {
         self.wait_s.map(Duration::from_secs)
     }
 
+    /// Whether the caller would rather not wait.
+    pub(crate) fn responds_async(self) -> bool {
+        self.respond_async.is_some()
+    }
+
     /// Value of `Preference-Applied` for a request that may be answered early.
     pub(crate) fn applied(self) -> Option<HeaderValue> {
         let text = match (self.respond_async, self.wait_s) {

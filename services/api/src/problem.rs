@@ -18,8 +18,8 @@ use darkroom_store::Scope;
 
 use crate::Refusal;
 use crate::rates::whole_seconds;
-pub(crate) use body::render;
 pub use body::{Legacy, Problem, ProblemField};
+pub(crate) use body::{Shaped, render};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 

@@ -74,30 +74,69 @@ pub(crate) async fn fetch(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let name = path.ok().and_then(|Path(file)| ResultName::parse(&file));
-    let name = name.filter(|name| results.links.verify(*name, &signature(query.as_deref())));
-    let name = name.ok_or(Error::NotFound("result"))?;
-    let object = bounded(results.store.artifact_object(name.artifact)).await?;
-    let object = object.ok_or(Error::NotFound("result"))?;
-    let tag = etag::of_digest(&object.sha256);
-    if NoneMatch::from_headers(&headers).is_some_and(|have| have.matches(&tag)) {
-        return Ok((StatusCode::NOT_MODIFIED, about(&object, name)?).into_response());
-    }
-    if method == Method::HEAD {
-        let mut about = about(&object, name)?;
-        about.insert(CONTENT_LENGTH, object.size_bytes.into());
-        return Ok(about.into_response());
-    }
-    if let Some(redirect) = results.redirect(&object, name).await? {
+    let asked = Asked::of(&results, path.ok(), query.as_deref()).await?;
+    if method == Method::GET
+        && !asked.known_to(&headers)
+        && let Some(redirect) = results.redirect(&asked).await?
+    {
         return Ok(redirect);
     }
-    let wanted = Wanted::from_headers(&headers, &tag, object.size_bytes)?;
-    results.stream(&object, name, wanted).await
+    results.answer(&asked, &method, &headers).await
+}
+
+/// A result that was asked for by a URL which this service gave out.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    name: ResultName,
+    object: ArtifactObject,
+    tag: String,
+}
+
+impl Asked {
+    /// The result at the end of a path, if its signature is right.
+    pub(crate) async fn of(
+        results: &Results,
+        path: Option<Path<String>>,
+        query: Option<&str>,
+    ) -> Result<Self, Error> {
+        let name = path.and_then(|Path(file)| ResultName::parse(&file));
+        let name = name.filter(|name| results.links.verify(*name, &signature(query)));
+        let name = name.ok_or(Error::NotFound("result"))?;
+        let object = bounded(results.store.artifact_object(name.artifact)).await?;
+        let object = object.ok_or(Error::NotFound("result"))?;
+        let tag = etag::of_digest(&object.sha256);
+        Ok(Self { name, object, tag })
+    }
+
+    fn known_to(&self, headers: &HeaderMap) -> bool {
+        NoneMatch::from_headers(headers).is_some_and(|have| have.matches(&self.tag))
+    }
 }
 
 impl Results {
-    async fn redirect(&self, object: &ArtifactObject, name: ResultName) -> Result<Option<Response>, Error> {
-        let disposition = disposition(name);
+    /// The result itself, or what is said of it without.
+    pub(crate) async fn answer(
+        &self,
+        asked: &Asked,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Response, Error> {
+        let Asked { name, object, tag } = asked;
+        if asked.known_to(headers) {
+            return Ok((StatusCode::NOT_MODIFIED, about(object, *name)?).into_response());
+        }
+        if *method == Method::HEAD {
+            let mut about = about(object, *name)?;
+            about.insert(CONTENT_LENGTH, object.size_bytes.into());
+            return Ok(about.into_response());
+        }
+        let wanted = Wanted::from_headers(headers, tag, object.size_bytes)?;
+        self.stream(object, *name, wanted).await
+    }
+
+    async fn redirect(&self, asked: &Asked) -> Result<Option<Response>, Error> {
+        let Asked { name, object, .. } = asked;
+        let disposition = disposition(*name);
         let link = Presign {
             ttl: PRESIGNED_FOR,
             content_type: Some(&object.content_type),

@@ -1,12 +1,16 @@
 //! Fetching a picture that a document names by its URL.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use darkroom_jobs::{InputImage, JobId, Pipeline, parse_submission};
 use darkroom_outbound::Error as CallError;
+use futures_util::stream;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::data_uri;
 use super::receive::{MAX_IMAGE_BYTES, Origin, PLACE_TIMEOUT, ReceivedImage};
 use super::{Intake, Received};
 use crate::{Error, ProblemField};
@@ -33,11 +37,21 @@ impl Intake {
     /// anybody is called.
     pub(super) async fn fetch(&self, id: JobId, document: &Value, url: &str) -> Result<ReceivedImage, Error> {
         parse_submission(&self.catalog, document, Some(stand_in()), 0)?;
+        if let Some(uri) = data_uri::data_of(url) {
+            return self.stage_data(id, uri).await;
+        }
         // A place of its own kind: slow servers of strangers hold up nobody who sends a picture.
         let place = timeout(PLACE_TIMEOUT, self.fetches.acquire()).await.map_err(|_| Error::Busy)?;
         let _place = place.map_err(Error::internal)?;
         let fetched = timeout(FETCH_TIMEOUT, self.fetch_whole(id, url)).await;
         fetched.map_err(|_| refused("fetch", "cannot be fetched: no whole answer in time"))?
+    }
+
+    /// Stores the picture that a data URI holds.
+    async fn stage_data(&self, id: JobId, uri: &str) -> Result<ReceivedImage, Error> {
+        let bytes = data_uri::decode(uri).map_err(|detail| refused("data_uri", detail))?;
+        let bytes = stream::iter([Ok::<_, Infallible>(Bytes::from(bytes))]);
+        not_empty(self.stage_stream(id, bytes, Origin::Fetched, |never| match never {}).await?)
     }
 
     async fn fetch_whole(&self, id: JobId, url: &str) -> Result<ReceivedImage, Error> {
@@ -46,12 +60,12 @@ impl Intake {
             return Err(Origin::Fetched.too_large());
         }
         let bytes = fetched.into_stream();
-        let image = self.stage_stream(id, bytes, Origin::Fetched, |error| not_fetched(&error)).await?;
-        if image.size_bytes == 0 {
-            return Err(refused("empty", "the file is empty"));
-        }
-        Ok(image)
+        not_empty(self.stage_stream(id, bytes, Origin::Fetched, |error| not_fetched(&error)).await?)
     }
+}
+
+fn not_empty(image: ReceivedImage) -> Result<ReceivedImage, Error> {
+    if image.size_bytes == 0 { Err(refused("empty", "the file is empty")) } else { Ok(image) }
 }
 
 fn refused(code: &str, detail: impl Into<String>) -> Error {

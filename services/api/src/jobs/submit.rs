@@ -36,7 +36,7 @@ const LOOK_AGAIN_S: u64 = 1;
         ("traceparent" = Option<String>, Header, description = "W3C trace context, carried through to the worker."),
     ),
     request_body(
-        description = "At most 1 MiB of JSON, and a picture of at most 52,428,800 bytes.",
+        description = "At most 1 MiB of JSON, 16 MiB with data URIs, and a picture of at most 52,428,800 bytes.",
         content((Submission = "application/json"), (Upload = "multipart/form-data"))
     ),
     responses(

@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Error;
+use crate::surfaces::{self, SurfaceRefusal};
 
 /// The most fields that one answer names: a document of a megabyte has room for many thousands.
 const MAX_ERRORS: usize = 100;
@@ -131,11 +132,16 @@ fn legacy_kind(status: StatusCode) -> &'static str {
     }
 }
 
-/// Gives a refusal its body. Refusals that were not made by an [`Error`] (a file that the documentation
+/// Marks a refusal that has its body already.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shaped;
+
+/// Gives a refusal its body, in the form of the surface that the path belongs to. Refusals that were not made by an [`Error`] (a file that the documentation
 /// pages lack) become one.
 pub(crate) fn render(response: Response, request_id: &str, path: &str) -> Response {
     let status = response.status();
-    if !status.is_client_error() && !status.is_server_error() {
+    let refused = status.is_client_error() || status.is_server_error();
+    if !refused || response.extensions().get::<Shaped>().is_some() {
         return response;
     }
     let mut response = match response.extensions().get::<Problem>() {
@@ -147,10 +153,16 @@ pub(crate) fn render(response: Response, request_id: &str, path: &str) -> Respon
     problem.request_id = request_id.to_owned();
     problem.instance = path.to_owned();
     // Strings and numbers always can be written.
-    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    let (body, media_type) = match surfaces::refusal(path, &problem) {
+        Some(SurfaceRefusal { status, body }) => {
+            *response.status_mut() = status;
+            (body.to_string().into_bytes(), "application/json")
+        }
+        None => (serde_json::to_vec(&problem).unwrap_or_default(), "application/problem+json"),
+    };
     let headers = response.headers_mut();
     headers.remove(CONTENT_LENGTH);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     *response.body_mut() = Body::from(body);
     response
 }

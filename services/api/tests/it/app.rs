@@ -40,8 +40,10 @@ const CATALOG: &str = r#"[
     {"pipeline": "text-to-image", "model_id": "test/painter", "source": "builtin:fake", "default": true,
      "aliases": ["gpt-image-1"], "price_per_unit": "0.00000002", "currency": "USD",
      "defaults": {"width": 64, "height": 64, "steps": 4, "guidance_scale": 4},
-     "limits": {"max_side": 256, "max_images": 4, "max_steps": 50}},
+     "limits": {"max_side": 256, "max_images": 4, "max_steps": 50}, "qualities": {"low": 2}},
     {"pipeline": "text-to-image", "model_id": "test/sketcher", "source": "builtin:fake"},
+    {"pipeline": "text-to-image", "model_id": "test/distilled", "source": "builtin:fake",
+     "defaults": {"width": 512, "height": 512, "steps": 4, "guidance_scale": 0}, "limits": {"steps": [2, 4, 8]}},
     {"pipeline": "image-to-text", "model_id": "test/captioner", "source": "builtin:fake", "warm": true}
 ]"#;
 

@@ -88,6 +88,7 @@ async fn models_are_listed_with_their_state() {
     let expected = [
         ("test/painter", ModelState::Ready),
         ("test/sketcher", ModelState::Unavailable),
+        ("test/distilled", ModelState::Available),
         ("test/captioner", ModelState::Available),
     ];
     assert_eq!(states, expected);

@@ -194,10 +194,10 @@ async fn an_unknown_model_is_answered_with_the_known_ones() {
       },
       "body": {
         "code": "unknown_model",
-        "detail": "there is no text-to-image model `stabilityai/sd-turbo`: expected one of test/painter, test/sketcher",
+        "detail": "there is no text-to-image model `stabilityai/sd-turbo`: expected one of test/painter, test/sketcher, test/distilled",
         "error": {
           "code": "unknown_model",
-          "message": "there is no text-to-image model `stabilityai/sd-turbo`: expected one of test/painter, test/sketcher",
+          "message": "there is no text-to-image model `stabilityai/sd-turbo`: expected one of test/painter, test/sketcher, test/distilled",
           "param": null,
           "type": "invalid_request_error"
         },
@@ -206,7 +206,8 @@ async fn an_unknown_model_is_answered_with_the_known_ones() {
         "instance": "[instance]",
         "known": [
           "test/painter",
-          "test/sketcher"
+          "test/sketcher",
+          "test/distilled"
         ],
         "request_id": "[request_id]",
         "status": 400,
@@ -272,9 +273,13 @@ async fn bodies_that_cannot_be_read_are_refused() {
     {
         assert_eq!(Answer::of(request).await.refusal(), (415, "unsupported_media_type".to_owned()));
     }
-    let big = format!("{{\"a\": \"{}\"}}", "x".repeat(1024 * 1024));
-    let big = app.post("/v1/jobs").header("content-type", "application/json").body(big);
-    assert_eq!(Answer::of(big).await.refusal(), (413, "too_large".to_owned()));
+    // A megabyte besides long texts, and 16 of them.
+    let many = format!("[{}0]", "0,".repeat(512 * 1024));
+    let long = format!("{{\"a\": \"{}\"}}", "x".repeat(16 * 1024 * 1024));
+    for big in [many, long] {
+        let big = app.post("/v1/jobs").header("content-type", "application/json").body(big);
+        assert_eq!(Answer::of(big).await.refusal(), (413, "too_large".to_owned()));
+    }
     assert_eq!(app.database.count("select count(*) from jobs").await, 0);
     app.stop().await;
 }

@@ -8,6 +8,8 @@ use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::Redirect;
 use axum::routing::get;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use darkroom_jobs::Task;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -166,5 +168,31 @@ async fn a_repeated_submission_does_not_fetch_again() {
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert_eq!(send(&site.at("/moved")).await.refusal(), (422, "idempotency_key_reused".to_owned()));
     assert_eq!(site.pictures.load(Ordering::SeqCst), 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_data_uri_is_a_picture() {
+    let app = App::start().await;
+    let document = |url: &str| json!({"pipeline": "image-to-text", "input": {"image_url": url}});
+    let uri = |bytes: &[u8]| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes));
+    let answer = app.submit(&document(&uri(&png(33, 20)))).await;
+    assert_eq!((answer.status, answer.raw("/input/image/width")), (202, &json!(33)));
+    // A picture, not a text of a megabyte.
+    let mut large = png(8, 8);
+    large.resize(2 * 1024 * 1024, 0);
+    let answer = app.submit(&document(&uri(&large))).await;
+    assert_eq!((answer.status, answer.raw("/input/image/size_bytes")), (202, &json!(2 * 1024 * 1024)));
+
+    for (wrong, code) in
+        [("data:image/png,abc", "data_uri"), ("data:;base64,*", "data_uri"), (&uri(b""), "empty")]
+    {
+        let answer = app.submit(&document(wrong)).await;
+        assert_eq!(answer.refusal(), (422, "invalid_request".to_owned()));
+        assert_eq!(answer.raw("/errors/0/code"), code);
+        assert_eq!(answer.raw("/errors/0/pointer"), "/input/image_url");
+    }
+    let answer = app.submit(&document(&uri(b"hello"))).await;
+    assert_eq!(answer.refusal(), (400, "unsupported_image".to_owned()));
     app.stop().await;
 }

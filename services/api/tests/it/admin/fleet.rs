@@ -21,9 +21,14 @@ async fn lanes_show_queue_and_workers_and_can_be_paused() {
     let names: Vec<&str> = listed.iter().map(|lane| lane["lane"].as_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["image-to-text:test/captioner", "text-to-image:test/painter", "text-to-image:test/sketcher"]
+        [
+            "image-to-text:test/captioner",
+            "text-to-image:test/distilled",
+            "text-to-image:test/painter",
+            "text-to-image:test/sketcher"
+        ]
     );
-    insta::assert_json_snapshot!(listed[1], { ".oldest_wait_seconds" => "[seconds]" }, @r#"
+    insta::assert_json_snapshot!(listed[2], { ".oldest_wait_seconds" => "[seconds]" }, @r#"
     {
       "in_catalog": true,
       "lane": "text-to-image:test/painter",
@@ -43,7 +48,7 @@ async fn lanes_show_queue_and_workers_and_can_be_paused() {
       "workers": 1
     }
     "#);
-    assert!(listed[1]["oldest_wait_seconds"].is_number());
+    assert!(listed[2]["oldest_wait_seconds"].is_number());
     let pause = format!("/lanes/{PAINTER}/pause");
     let paused = send(&app, Method::POST, &pause, &json!({"reason": "bad weights"})).await;
     assert_eq!((paused.status, paused.text("/reason")), (200, "bad weights".to_owned()));
@@ -97,6 +102,14 @@ async fn workers_show_models_and_attempts_and_can_be_drained() {
               "lane": "image-to-text:test/captioner",
               "loaded": false,
               "total_bytes": 20
+            },
+            {
+              "downloaded_bytes": null,
+              "failure": null,
+              "files": "available",
+              "lane": "text-to-image:test/distilled",
+              "loaded": false,
+              "total_bytes": null
             }
           ],
           "last_seen_at": "[last_seen_at]",

@@ -20,7 +20,11 @@ impl Worker {
 
     pub(crate) fn lanes() -> Vec<Lane> {
         let lane = |pipeline, model: &str| Lane::new(pipeline, model).unwrap();
-        vec![lane(Pipeline::TextToImage, "test/painter"), lane(Pipeline::ImageToText, "test/captioner")]
+        vec![
+            lane(Pipeline::TextToImage, "test/painter"),
+            lane(Pipeline::ImageToText, "test/captioner"),
+            lane(Pipeline::TextToImage, "test/distilled"),
+        ]
     }
 
     /// Makes itself known.

@@ -1,0 +1,126 @@
+//! `POST predictions`, `POST models/{owner}/{name}/predictions`.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use darkroom_jobs::{Fields, Model};
+use serde_json::{Map, Value};
+
+use super::prediction::{Told, prediction};
+use super::{input, models};
+use crate::intake::Intake;
+use crate::jobs::{Jobs, Until};
+use crate::surfaces::call::Call;
+use crate::{Error, ProblemField, Submitter};
+
+pub(super) async fn by_version(
+    State(intake): State<Intake>,
+    State(jobs): State<Jobs>,
+    Submitter(key): Submitter,
+    request: Request,
+) -> Result<Response, Error> {
+    let call = Call::new(key, request.headers())?;
+    create(&intake, &jobs, call, request, None).await
+}
+
+pub(super) async fn by_model(
+    State(intake): State<Intake>,
+    State(jobs): State<Jobs>,
+    Submitter(key): Submitter,
+    Path((owner, name)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Error> {
+    let call = Call::new(key, request.headers())?;
+    let model = models::named(intake.catalog(), &owner, &name)?;
+    create(&intake, &jobs, call, request, Some(model)).await
+}
+
+/// Makes a prediction of `model`, or of the one whose version the body names.
+async fn create(
+    intake: &Intake,
+    jobs: &Jobs,
+    call: Call,
+    request: Request,
+    model: Option<&Model>,
+) -> Result<Response, Error> {
+    let body = intake.read_document(request).await?;
+    let document = document(intake, &body.parse()?, model)?;
+    let mut job = call.submit(intake, intake.received(document, body)).await?;
+    let mut status = StatusCode::CREATED;
+    if let Some(wait) = wait(&call.headers) {
+        job = jobs.hold(call.tenant(), job.id, &Until::Final, wait).await?;
+        if !job.state.is_final() {
+            status = StatusCode::ACCEPTED;
+        }
+    }
+    Ok((status, Json(prediction(&job, &jobs.links, Told::AtCreation))).into_response())
+}
+
+fn document(intake: &Intake, sent: &Value, model: Option<&Model>) -> Result<Value, Error> {
+    let mut errors = Vec::new();
+    let mut fields = Fields::new(Some(sent), "", &mut errors);
+    let version = fields.string("version");
+    let model = model.or_else(|| models::of_version(intake.catalog(), version?));
+    if model.is_none() {
+        let code = if version.is_some() { "unknown" } else { "required" };
+        fields.error("version", code, "expected the id of a version, or the name of a model as `owner/name`");
+    }
+    let nothing = Map::new();
+    let input = match fields.take("input") {
+        None => &nothing,
+        Some(Value::Object(input)) => input,
+        Some(_) => {
+            fields.error("input", "type", "expected an object");
+            &nothing
+        }
+    };
+    // Accepted and not kept would be worse.
+    if fields.take("webhook").is_some() {
+        fields.error(
+            "webhook",
+            "unsupported",
+            "expected none: make a webhook for all jobs by POST /v1/webhooks",
+        );
+    }
+    match model {
+        Some(model) if errors.is_empty() => input::document(model, input),
+        _ => Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect())),
+    }
+}
+
+/// Longest wait, and the one of who does not say how long.
+const LONGEST_WAIT_S: u64 = 60;
+/// The client gives up half a second after the time it names.
+const EARLY: Duration = Duration::from_millis(500);
+
+/// How long to wait by `Prefer: wait` and `Prefer: wait=N`.
+fn wait(headers: &HeaderMap) -> Option<Duration> {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut preferences = values.flat_map(|value| value.split(',')).map(str::trim);
+    let seconds = preferences.find_map(|preference| match preference.split_once('=') {
+        None if preference.eq_ignore_ascii_case("wait") => Some(LONGEST_WAIT_S),
+        Some((name, seconds)) if name.trim().eq_ignore_ascii_case("wait") => seconds.trim().parse().ok(),
+        _ => None,
+    })?;
+    Some(Duration::from_secs(seconds.min(LONGEST_WAIT_S)).saturating_sub(EARLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_end_before_the_client_does() {
+        let read =
+            |value: &str| wait(&HeaderMap::from_iter([("prefer".parse().unwrap(), value.parse().unwrap())]));
+        assert_eq!(read("wait"), Some(Duration::from_millis(59_500)));
+        assert_eq!(read("respond-async, wait=5"), Some(Duration::from_millis(4_500)));
+        assert_eq!(read("wait=600"), Some(Duration::from_millis(59_500)));
+        assert_eq!(read("wait=0"), Some(Duration::ZERO));
+        assert_eq!(read("wait=soon"), None);
+        assert_eq!(read("respond-async"), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! `GET predictions/{id}/stream`: outputs as they are made, as server-sent events.
+//!
+//! The client knows the events `output`, `logs`, `error` and `done`, and wants an id in the first.
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use darkroom_jobs::JobState;
+use darkroom_store::Job;
+use futures_util::{StreamExt, stream};
+use serde_json::json;
+
+use super::{outputs, prediction};
+use crate::jobs::{JobPath, Jobs};
+use crate::{Error, Links, Reader};
+
+pub(super) async fn stream(
+    State(jobs): State<Jobs>,
+    Reader(tenant): Reader,
+    JobPath(id): JobPath,
+) -> Result<Response, Error> {
+    // What is not there is told by a status.
+    jobs.find(tenant, id).await?;
+    let links = jobs.links.clone();
+    let mut told = 0;
+    let events = jobs.follow(tenant, id).flat_map(move |job| match job {
+        Ok(job) => {
+            let events = events(&job, &links, told);
+            told = job.artifacts.len();
+            stream::iter(events)
+        }
+        Err(error) => {
+            stream::iter(vec![event("error", "error", &json!({"detail": error.to_string()}).to_string())])
+        }
+    });
+    Ok(Sse::new(events.map(Ok::<_, std::convert::Infallible>))
+        .keep_alive(KeepAlive::default())
+        .into_response())
+}
+
+/// The events that a job gives rise to of which `told` outputs were told.
+fn events(job: &Job, links: &Links, told: usize) -> Vec<Event> {
+    let mut events = Vec::new();
+    for (index, artifact) in job.artifacts.iter().enumerate().skip(told) {
+        let data = match &artifact.text {
+            Some(text) => text.clone(),
+            None => outputs::url(artifact, links).as_str().unwrap_or_default().to_owned(),
+        };
+        events.push(event("output", &format!("{}:{index}", job.version), &data));
+    }
+    if let Some(error) = prediction::error(job) {
+        events.push(event("error", &format!("{}:error", job.version), &json!({"detail": error}).to_string()));
+    }
+    if job.state.is_final() {
+        let reason = match job.state {
+            JobState::Succeeded => json!({}),
+            JobState::Canceled => json!({"reason": "canceled"}),
+            _ => json!({"reason": "error"}),
+        };
+        events.push(event("done", &format!("{}:done", job.version), &reason.to_string()));
+    }
+    events
+}
+
+fn event(name: &str, id: &str, data: &str) -> Event {
+    Event::default().event(name).id(id).data(data)
+}
