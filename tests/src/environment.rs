@@ -23,6 +23,11 @@ pub fn schemathesis() -> String {
     variable("TEST_SCHEMATHESIS")
 }
 
+/// The Python that has the clients of other systems.
+pub fn clients() -> String {
+    variable("TEST_CLIENTS")
+}
+
 /// The program of a service, beside the tests' own.
 pub(crate) fn program(name: &str) -> PathBuf {
     let program = programs_folder().join(name);

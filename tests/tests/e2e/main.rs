@@ -4,6 +4,7 @@
 
 mod backup;
 mod bookkeeper;
+mod clients;
 mod command_line;
 mod documents;
 mod fairness;

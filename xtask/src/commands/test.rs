@@ -12,7 +12,7 @@ use super::{deny, down};
 use crate::interrupt::Interrupt;
 use crate::measured::Measured;
 use crate::programs::apt::{self, Package};
-use crate::programs::{self, SCHEMATHESIS};
+use crate::programs::{self, CLIENTS, SCHEMATHESIS};
 use crate::progress::{Step, note, print, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
@@ -167,6 +167,7 @@ impl Run<'_> {
         if arguments.needs_services() {
             let log = stack.log_dir().join("install.log");
             cargo.env("TEST_SCHEMATHESIS", SCHEMATHESIS.ensure(&log, self.interrupt)?);
+            cargo.env("TEST_CLIENTS", CLIENTS.ensure(&log, self.interrupt)?);
         }
         cargo.envs(programs::faketime().map(|library| ("TEST_FAKETIME", library)));
         cargo.envs(arguments.seed.map(|seed| ("DARKROOM_FAULT_SEED", seed.to_string())));

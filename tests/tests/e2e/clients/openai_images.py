@@ -1,0 +1,96 @@
+"""The Python client of OpenAI."""
+
+import base64
+import os
+import time
+
+import openai
+from expect import *
+from point import *
+
+WEBP, JPEG = b"RIFF", b"\xff\xd8\xff"
+
+# Base64 unless the caller wants a URL.
+answer = client.images.generate(prompt="a red circle")
+assert base64.b64decode(answer.data[0].b64_json).startswith(PNG)
+equal((answer.size, answer.output_format), ("64x64", "png"))
+assert abs(answer.created - time.time()) < 60
+
+answer = client.images.generate(prompt="a red circle", model=FAST_MODEL, response_format="url", n=3, size="128x64")
+equal(len({image.url for image in answer.data}), 3)
+assert fetch(answer.data[0].url).startswith(PNG)
+equal(answer.size, "128x64")
+
+for output_format, magic in [("webp", WEBP), ("jpeg", JPEG), ("png", PNG)]:
+    answer = client.images.generate(
+        prompt="a red circle", n=2, output_format=output_format, output_compression=80, quality="high",
+        moderation="low", background="auto", user="somebody", size="auto",
+        extra_body={"seed": 7, "steps": 2, "negative_prompt": "blue", "guidance_scale": 3.0},
+    )
+    equal(answer.output_format, output_format)
+    for image in answer.data:
+        assert base64.b64decode(image.b64_json).startswith(magic)
+    # What the client does not know it keeps.
+    equal([image.seed for image in answer.data], [7, 8])
+
+models = {model.id: model for model in client.models.list()}
+assert FAST_MODEL in models and models[FAST_MODEL].object == "model"
+equal(client.models.retrieve(FAST_MODEL).id, FAST_MODEL)
+
+# Captions.
+uri = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
+look = {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": uri}}]}
+completion = client.chat.completions.create(model=FAST_MODEL + "-captions", messages=[look])
+assert completion.choices[0].message.content and completion.choices[0].finish_reason == "stop"
+start = {"role": "assistant", "content": "a picture of"}
+completion = client.chat.completions.create(model=FAST_MODEL + "-captions", messages=[look, start])
+assert completion.choices[0].message.content.startswith("a picture of"), completion
+
+# Errors, as the client tells them. It repeats what it thinks is worth it.
+with raises(openai.BadRequestError) as raised:
+    client.images.generate(prompt="a", n=99)
+equal((raised[0].param, raised[0].code, raised[0].type), ("n", "invalid_value", "invalid_request_error"))
+with raises(openai.BadRequestError) as raised:
+    client.images.generate(prompt="a", size="huge")
+equal(raised[0].param, "size")
+with raises(openai.BadRequestError) as raised:
+    client.images.generate(prompt="a", extra_body={"colour": "red"})
+equal(raised[0].param, "colour")
+with raises(openai.BadRequestError) as raised:
+    client.images.generate(prompt="")
+equal(raised[0].param, "prompt")
+with raises(openai.NotFoundError) as raised:
+    client.images.generate(prompt="a", model="nobody/nothing")
+equal((raised[0].param, raised[0].code), ("model", "model_not_found"))
+with raises(openai.NotFoundError):
+    client.models.retrieve("nobody/nothing")
+with raises(openai.NotFoundError):
+    client.embeddings.create(model="x", input="y")
+with raises(openai.AuthenticationError) as raised:
+    client.with_options(api_key="wrong").images.generate(prompt="a")
+equal(raised[0].code, "invalid_api_key")
+with raises(openai.BadRequestError) as raised:
+    client.images.generate(prompt="a [fake:invalid_input]")
+equal(raised[0].code, "invalid_input")
+with raises(openai.BadRequestError) as raised:
+    client.chat.completions.create(model=FAST_MODEL + "-captions", messages=[{"role": "user", "content": "Hello"}])
+equal(raised[0].param, "messages")
+with raises(openai.BadRequestError) as raised:
+    wrong = "data:image/png;base64," + base64.b64encode(b"hello").decode()
+    client.chat.completions.create(
+        model=FAST_MODEL + "-captions",
+        messages=[{"role": "user", "content": [{"type": "image_url", "image_url": {"url": wrong}}]}],
+    )
+
+# A job that fails for good is not asked for again.
+started = time.monotonic()
+with raises(openai.InternalServerError) as raised:
+    client.images.generate(prompt="a [fake:not_finite]")
+equal(raised[0].response.headers["x-should-retry"], "false")
+
+# Two callers at once, of whom each gets their own.
+slow, fast = at_once(
+    lambda: client.images.generate(prompt="slow", model=SLOW_MODEL, extra_body={"seed": 1, "steps": 1}),
+    lambda: client.images.generate(prompt="fast", extra_body={"seed": 2}),
+)
+equal((slow.data[0].seed, fast.data[0].seed), (1, 2))

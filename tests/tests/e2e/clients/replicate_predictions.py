@@ -1,0 +1,111 @@
+"""The Python client of Replicate."""
+
+import base64
+import io
+import os
+import time
+
+from expect import *
+from point import *
+from replicate import Client
+from replicate.exceptions import ModelError, ReplicateError
+
+FAST, SLOW, CAPTIONS = f"darkroom/{FAST_MODEL}", f"darkroom/{SLOW_MODEL}", f"darkroom/{FAST_MODEL}-captions"
+
+# Run and wait: files, which the client fetches with the caller's key.
+(output,) = client.run(FAST, input={"prompt": "a red circle"})
+assert output.read().startswith(PNG)
+outputs = client.run(
+    FAST,
+    input={"prompt": "a red circle", "num_outputs": 3, "seed": 7, "aspect_ratio": "16:9", "output_format": "webp",
+           "output_quality": 80, "num_inference_steps": 2, "guidance": 3.0, "disable_safety_checker": True, "go_fast": True},
+)
+equal(len({str(output) for output in outputs}), 3)
+assert all(output.read().startswith(b"RIFF") for output in outputs)
+assert list(client.run(FAST, input={"prompt": "a"}, use_file_output=False))[0].startswith("https://")
+
+# By version, with and without the model's name.
+model = client.models.get(FAST)
+equal((model.owner, model.name), ("darkroom", FAST_MODEL))
+version = model.latest_version
+equal(client.models.get(FAST).versions.get(version.id).id, version.id)
+equal([one.id for one in model.versions.list().results], [version.id])
+assert client.run(f"{FAST}:{version.id}", input={"prompt": "a"})[0].read().startswith(PNG)
+equal(len(client.models.list().results), 3)
+
+# Without waiting: from `starting` to the end, with progress on the way.
+prediction = client.predictions.create(version=version.id, input={"prompt": "a", "seed": 7})
+equal((prediction.status, prediction.output, prediction.input["seed"]), ("starting", None, 7))
+prediction.wait()
+equal((prediction.status, len(prediction.output), prediction.model), ("succeeded", 1, FAST))
+assert prediction.metrics["predict_time"] >= 0 and prediction.completed_at
+equal((prediction.progress.percentage, prediction.progress.current), (1.0, 4))
+
+slow = client.models.predictions.create(SLOW, input={"prompt": "slow", "num_inference_steps": 2, "seed": 5})
+seen = set()
+while slow.status not in ("succeeded", "failed", "canceled"):
+    seen.add((slow.status, slow.progress and slow.progress.current))
+    time.sleep(0.2)
+    slow.reload()
+equal(slow.status, "succeeded")
+assert ("processing", 1) in seen, seen
+
+# A wait that ends before the job does.
+early = client.models.predictions.create(SLOW, input={"prompt": "slow", "num_inference_steps": 2}, wait=1)
+equal(early.status, "starting")
+early.cancel()
+equal(early.status, "canceled")
+early.cancel()
+equal(client.predictions.get(early.id).status, "canceled")
+
+# Streams.
+prediction = client.predictions.create(version=version.id, input={"prompt": "a", "num_outputs": 2}, stream=True)
+events = list(prediction.stream())
+equal([event.event.value for event in events], ["output", "output", "done"])
+assert events[0].data.read().startswith(PNG)
+
+# Captions are a text.
+uri = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
+assert client.run(CAPTIONS, input={"image": uri, "prompt": "a picture of"}).startswith("a picture of")
+assert client.run(CAPTIONS, input={"image": io.BytesIO(PICTURE)}, file_encoding_strategy="base64")
+
+# Pages.
+page = client.predictions.list()
+assert page.next is None and page.results[0].id != page.results[1].id
+for _ in range(101 - len(page.results)):
+    client.predictions.create(version=version.id, input={"prompt": "a"})
+page = client.predictions.list()
+equal(len(page.results), 100)
+assert len(client.predictions.list(page.next).results) >= 1
+
+# Errors, as the client tells them.
+with raises(ModelError) as raised:
+    client.run(FAST, input={"prompt": "a [fake:invalid_input]"})
+equal(raised[0].prediction.status, "failed")
+assert raised[0].prediction.error
+for create, status in [
+    (lambda: client.predictions.create(version="0" * 64, input={"prompt": "a"}), 422),
+    (lambda: client.predictions.create(version=version.id, input={}), 422),
+    (lambda: client.predictions.create(version=version.id, input={"prompt": "a", "num_outputs": 99}), 422),
+    (lambda: client.predictions.create(version=version.id, input={"prompt": "a"}, webhook="https://example.com"), 422),
+    (lambda: client.run("nobody/nothing", input={"prompt": "a"}), 404),
+    (lambda: client.models.get("nobody/nothing"), 404),
+    (lambda: client.predictions.get("nothing"), 404),
+    (lambda: client.predictions.cancel("nothing"), 404),
+    (lambda: client.run(CAPTIONS, input={"image": "data:;base64,aGVsbG8="}), 422),
+]:
+    with raises(ReplicateError) as raised:
+        create()
+    equal(raised[0].status, status)
+    assert raised[0].title and raised[0].detail, raised
+with raises(ReplicateError) as raised:
+    Client(api_token="wrong", base_url=os.environ["DARKROOM_URL"] + "/replicate").run(FAST, input={"prompt": "a"})
+equal(raised[0].status, 401)
+
+# Two callers at once, of whom each gets their own.
+slow, fast = at_once(
+    lambda: client.models.predictions.create(SLOW, input={"prompt": "slow", "seed": 1, "num_inference_steps": 1}, wait=30),
+    lambda: client.models.predictions.create(FAST, input={"prompt": "fast", "seed": 2}, wait=30),
+)
+equal((slow.status, slow.input["seed"]), ("succeeded", 1))
+equal((fast.status, fast.input["seed"]), ("succeeded", 2))
