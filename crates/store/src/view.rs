@@ -94,7 +94,7 @@ pub struct JobFilter {
     pub limit: i64,
 }
 
-/// Version and state of a job, for those who wait for it.
+/// Version, state and progress of a job, for those who wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JobVersion {
     /// The job.
@@ -103,6 +103,8 @@ pub struct JobVersion {
     pub version: i32,
     /// Its state.
     pub state: JobState,
+    /// How far it is; `None` unless it runs.
+    pub progress: Option<Progress>,
 }
 
 struct JobRow {
@@ -273,20 +275,31 @@ impl Store {
         Ok(())
     }
 
-    /// Version and state of each of these jobs that still exists, whoever owns it: for callers that have checked
-    /// the owner before.
+    /// Version, state and progress of each of these jobs that still exists, whoever owns it: for callers that have
+    /// checked the owner before.
     ///
     /// # Errors
     /// When the database is unavailable.
     pub async fn job_versions(&self, ids: &[JobId]) -> Result<Vec<JobVersion>, Error> {
         let uuids: Vec<Uuid> = ids.iter().map(|id| id.as_uuid()).collect();
-        sqlx::query!("select id, version, state from jobs where id = any($1) and deleted_at is null", &uuids)
-            .fetch_all(&self.pool)
-            .await?
-            .into_iter()
+        let rows = sqlx::query!(
+            r#"select j.id, j.version, j.state, a.progress as "progress?"
+               from jobs j left join attempts a on a.job_id = j.id and a.number = j.attempt and j.state = 'running'
+               where j.id = any($1) and j.deleted_at is null"#,
+            &uuids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
             .map(|row| {
-                let state = At { table: "jobs", id: row.id }.word("state", &row.state)?;
-                Ok(JobVersion { id: JobId::from_uuid(row.id), version: row.version, state })
+                let at = At { table: "jobs", id: row.id };
+                let progress = row.progress.map(|value| at.json("progress", value)).transpose()?;
+                Ok(JobVersion {
+                    id: JobId::from_uuid(row.id),
+                    version: row.version,
+                    state: at.word("state", &row.state)?,
+                    progress,
+                })
             })
             .collect()
     }

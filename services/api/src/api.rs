@@ -109,6 +109,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(jobs::submit::submit, jobs::list::list))
         .routes(routes!(jobs::show::show, jobs::delete::delete))
         .routes(routes!(jobs::cancel::cancel))
+        .routes(routes!(jobs::events::events))
         .routes(routes!(models::list))
         .routes(routes!(usage::show))
         .routes(routes!(webhooks::create::create, webhooks::list::list))

@@ -2,7 +2,8 @@
 
 pub(crate) mod cancel;
 pub(crate) mod delete;
-mod follow;
+pub(crate) mod events;
+pub(crate) mod follow;
 pub(crate) mod list;
 pub(crate) mod queue;
 pub(crate) mod resource;

@@ -37,7 +37,9 @@ impl Seen {
         let newer = match (*self, new) {
             (Self::Gone, _) | (_, Self::Nothing) => false,
             (Self::Nothing, _) | (_, Self::Gone) => true,
-            (Self::Version(old), Self::Version(new)) => new.version > old.version,
+            (Self::Version(old), Self::Version(new)) => {
+                new.version > old.version || new.version == old.version && new.progress != old.progress
+            }
         };
         if newer {
             *self = new;
@@ -181,6 +183,14 @@ impl Watching {
         // Fails only once the sender is dropped, which outlives its waiters.
         let _ = self.seen.wait_for(met).await;
     }
+
+    /// What is known by now; `None` while that is nothing, and of a job that is gone.
+    pub(crate) fn latest(&self) -> Option<JobVersion> {
+        match *self.seen.borrow() {
+            Seen::Version(version) => Some(version),
+            Seen::Nothing | Seen::Gone => None,
+        }
+    }
 }
 
 impl Drop for Watching {
@@ -204,7 +214,7 @@ mod tests {
     use super::*;
 
     fn version(id: JobId, version: i32) -> JobVersion {
-        JobVersion { id, version, state: JobState::Running }
+        JobVersion { id, version, state: JobState::Running, progress: None }
     }
 
     #[tokio::test]

@@ -1,49 +1,102 @@
-//! A job's versions, one after the other.
-
-use std::time::Duration;
+//! A job's versions and its progress, one after the other.
 
 use darkroom_jobs::{JobId, TenantId};
-use darkroom_store::Job;
-use futures_util::{Stream, stream};
+use darkroom_store::{Job, JobVersion, Progress};
+use futures_util::{Stream, StreamExt, future, stream};
 
-use super::{Jobs, Until};
+use super::Jobs;
 use crate::Error;
+use crate::watch::Watching;
 
-/// How long one look lasts. Only bounds what a lost notification costs.
-const LOOK: Duration = Duration::from_secs(30);
+/// What has changed.
+#[derive(Debug)]
+pub(crate) enum Update {
+    /// There is another version.
+    Job(Box<Job>),
+    /// It is further than before.
+    Progress(Progress),
+}
 
-enum At {
-    Start,
-    /// This version was told.
-    Version(i32),
-    End,
+/// Somebody who is told.
+struct Following {
+    jobs: Jobs,
+    tenant: TenantId,
+    id: JobId,
+    watching: Watching,
+    told: Option<Told>,
+}
+
+/// What they know.
+#[derive(Clone, Copy)]
+struct Told {
+    version: i32,
+    progress: Option<Progress>,
+    end: bool,
 }
 
 impl Jobs {
-    /// The job as it stands, and again whenever it has another version, until it is final, cannot be read, or the
-    /// service stops. Versions that follow one another closely may be told as one.
+    /// The job as it stands, and again whenever it has another version, and its progress in between; until it is
+    /// final, cannot be read, or the service stops. Versions that follow one another closely may be told as one.
     pub(crate) fn follow(
-        self,
+        &self,
         tenant: TenantId,
         id: JobId,
-    ) -> impl Stream<Item = Result<Job, Error>> + Send + 'static {
-        stream::unfold((self, At::Start), move |(jobs, mut at)| async move {
-            loop {
-                let job = match at {
-                    At::Start => jobs.find(tenant, id).await,
-                    At::Version(_) if jobs.stop.is_cancelled() => return None,
-                    At::Version(told) => jobs.hold(tenant, id, &Until::Beyond(told), LOOK).await,
-                    At::End => return None,
-                };
-                match job {
-                    Ok(job) if matches!(at, At::Version(told) if told == job.version) => {}
-                    Ok(job) => {
-                        at = if job.state.is_final() { At::End } else { At::Version(job.version) };
-                        return Some((Ok(job), (jobs, at)));
-                    }
-                    Err(error) => return Some((Err(error), (jobs, At::End))),
-                }
+    ) -> impl Stream<Item = Result<Update, Error>> + Send + use<> {
+        let watching = self.watch.begin(id);
+        let following = Following { jobs: self.clone(), tenant, id, watching, told: None };
+        stream::unfold(following, |mut following| async move {
+            let update = following.next().await?;
+            if update.is_err() {
+                following.told = Some(Told { version: 0, progress: None, end: true });
             }
+            Some((update, following))
         })
+    }
+
+    /// Only the versions of [`Self::follow`].
+    pub(crate) fn versions(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+    ) -> impl Stream<Item = Result<Job, Error>> + Send + use<> {
+        self.follow(tenant, id).filter_map(|update| {
+            future::ready(match update {
+                Ok(Update::Job(job)) => Some(Ok(*job)),
+                Ok(Update::Progress(_)) => None,
+                Err(error) => Some(Err(error)),
+            })
+        })
+    }
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<Result<Update, Error>> {
+        loop {
+            let Some(told) = self.told else { return Some(self.read().await) };
+            if told.end {
+                return None;
+            }
+            let news = |seen: JobVersion| {
+                seen.version > told.version || seen.progress.is_some() && seen.progress != told.progress
+            };
+            tokio::select! {
+                () = self.watching.until(news) => {}
+                () = self.jobs.stop.cancelled() => return None,
+            }
+            match self.watching.latest() {
+                Some(JobVersion { version, progress: Some(progress), .. }) if version <= told.version => {
+                    self.told = Some(Told { progress: Some(progress), ..told });
+                    return Some(Ok(Update::Progress(progress)));
+                }
+                // It is read again: one that is gone is told as an error.
+                _ => self.told = None,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Update, Error> {
+        let job = self.jobs.find(self.tenant, self.id).await?;
+        self.told = Some(Told { version: job.version, progress: job.progress, end: job.state.is_final() });
+        Ok(Update::Job(Box::new(job)))
     }
 }

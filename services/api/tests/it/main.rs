@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod cancel;
 mod client;
+mod events;
 mod fields;
 mod idempotency;
 mod image_url;

@@ -22,6 +22,7 @@ async fn the_document_names_every_route() {
     get /r/{file}
     get /v1/jobs
     get /v1/jobs/{id}
+    get /v1/jobs/{id}/events
     get /v1/models
     get /v1/usage
     get /v1/webhooks

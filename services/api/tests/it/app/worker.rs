@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use darkroom_blobs::{Blobs, artifact_key};
 use darkroom_jobs::{ArtifactId, Failure, FailureClass, Lane, LeaseToken, Pipeline, Retry, WorkerId};
-use darkroom_store::{LeaseRequest, LeasedJob, ModelStatus, NewArtifact, NewWorker, Outcome, Settled, Store};
+use darkroom_store::{
+    Beat, LeaseRequest, LeasedJob, ModelStatus, NewArtifact, NewWorker, Outcome, Progress, Pulse, Settled,
+    Store,
+};
 use uuid::Uuid;
 
 pub(crate) struct Worker {
@@ -66,6 +69,13 @@ impl Worker {
         let key = artifact_key(job.lease.job, job.lease.attempt, 0, "txt");
         let stored = self.blobs.put(&key, text.as_bytes().into(), "text/plain").await.unwrap();
         self.record(job, NewArtifact { text: Some(text.to_owned()), ..new(key, "text/plain", stored) }).await;
+    }
+
+    /// Says that the job's one picture is at this step of four.
+    pub(crate) async fn report(&self, job: &LeasedJob, step: u32) {
+        let progress = Some(Progress { image: 0, images: 1, step, steps: 4 });
+        let beats = [Beat { lease: job.lease, progress }];
+        assert_eq!(self.store.heartbeat(&beats).await.unwrap(), [(job.lease, Pulse::Held)]);
     }
 
     pub(crate) async fn succeed(&self, job: &LeasedJob) {

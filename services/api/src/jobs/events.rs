@@ -1,0 +1,85 @@
+//! `GET /v1/jobs/{id}/events`.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use darkroom_store::Job;
+use futures_util::StreamExt;
+use serde::Serialize;
+
+use super::follow::Update;
+use super::resource::ProgressView;
+use super::{JobPath, Jobs};
+use crate::{Error, Problem, Reader};
+
+/// When clients are to come again after a connection that ended early.
+const RETRY: Duration = Duration::from_secs(1);
+/// Lines without meaning, so that nobody takes a silent connection for a dead one.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Follow a job.
+///
+/// Server-sent events: `job` with the job as it stands, first and whenever it has another version, and `progress` in
+/// between. A version is the id of its event. The stream ends after the event with the final state.
+#[utoipa::path(
+    get,
+    path = "/v1/jobs/{id}/events",
+    tag = "jobs",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The job's id."),
+        ("Last-Event-ID" = Option<String>, Header,
+         description = "The version that was told last: it is not told again."),
+    ),
+    responses(
+        (status = 200, description = "Events `job`, whose data are a job, and `progress`, whose data are its progress.",
+         body = String, content_type = "text/event-stream"),
+        (status = 204, description = "`Last-Event-ID` is the version of a final state: there is nothing more to tell."),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn events(
+    State(jobs): State<Jobs>,
+    Reader(tenant): Reader,
+    JobPath(id): JobPath,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let known = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse::<i32>().ok());
+    let known_to = move |job: &Job| known == Some(job.version);
+    // What is not there, and what is over, is told by the status.
+    let job = jobs.find(tenant, id).await?;
+    if job.state.is_final() && known_to(&job) {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let updates = jobs.follow(tenant, id);
+    let events = updates.filter_map(move |update| {
+        let jobs = jobs.clone();
+        async move {
+            match update {
+                Ok(Update::Job(job)) if known_to(&job) => None,
+                Ok(Update::Job(job)) => {
+                    let id = job.version.to_string();
+                    Some(event("job", &jobs.view(*job).await).id(id).retry(RETRY))
+                }
+                Ok(Update::Progress(progress)) => Some(event("progress", &ProgressView::from(progress))),
+                // The client comes again, and hears by the status what is wrong.
+                Err(error) => {
+                    tracing::debug!(%error, "an event stream ends early");
+                    None
+                }
+            }
+        }
+    });
+    let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
+    Ok(Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response())
+}
+
+fn event(name: &str, data: &impl Serialize) -> Event {
+    // Views of jobs always can be written.
+    Event::default().event(name).data(serde_json::to_string(data).unwrap_or_default())
+}
