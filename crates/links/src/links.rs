@@ -2,10 +2,11 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use darkroom_jobs::{ArtifactId, JobId};
+use darkroom_jobs::{ArtifactId, JobId, TenantId};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use url::Url;
+use uuid::Uuid;
 
 use crate::UrlSecret;
 
@@ -67,11 +68,35 @@ impl Links {
         self.mac(name).verify_slice(&bytes).is_ok()
     }
 
+    /// A token with which a tenant's job can be followed without a key.
+    pub fn follow_token(&self, tenant: TenantId, job: JobId) -> String {
+        let mac = self.follow_mac(tenant, job).finalize().into_bytes();
+        BASE64_URL_SAFE_NO_PAD.encode([&tenant.as_uuid().as_bytes()[..], &mac[..]].concat())
+    }
+
+    /// The tenant of whose `job` [`Self::follow_token`] made this token. Takes the same time for every wrong one.
+    pub fn follower(&self, job: JobId, token: &str) -> Option<TenantId> {
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
+        let (tenant, mac) = bytes.split_at_checked(16)?;
+        let tenant = TenantId::from_uuid(Uuid::from_slice(tenant).ok()?);
+        self.follow_mac(tenant, job).verify_slice(mac).ok()?;
+        Some(tenant)
+    }
+
     fn mac(&self, name: ResultName) -> Hmac<Sha256> {
+        self.mac_of(&name.to_string())
+    }
+
+    /// No result's name begins like this.
+    fn follow_mac(&self, tenant: TenantId, job: JobId) -> Hmac<Sha256> {
+        self.mac_of(&format!("follow {tenant} {job}"))
+    }
+
+    fn mac_of(&self, text: &str) -> Hmac<Sha256> {
         let mac = Hmac::new_from_slice(self.secret.bytes());
         // HMAC takes keys of any length.
         let mut mac: Hmac<Sha256> = mac.unwrap_or_else(|_| unreachable!("a key of any length will do"));
-        mac.update(name.to_string().as_bytes());
+        mac.update(text.as_bytes());
         mac
     }
 }
@@ -133,6 +158,21 @@ mod tests {
         assert!(!links("5a").verify(ResultName { extension: "txt", ..name }, signature));
         for wrong in ["", "x", &signature[1..], &format!("{signature}A"), "*"] {
             assert!(!links("5a").verify(name, wrong), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_token_follows_one_job_of_one_tenant() {
+        let [tenant, job] = [1, 2].map(Uuid::from_u128);
+        let (tenant, job) = (TenantId::from_uuid(tenant), JobId::from_uuid(job));
+        let token = links("5a").follow_token(tenant, job);
+        assert_eq!(links("5a").follower(job, &token), Some(tenant));
+        assert_eq!(links("5b").follower(job, &token), None);
+        assert_eq!(links("5a").follower(JobId::from_uuid(Uuid::from_u128(3)), &token), None);
+        let other = links("5a").follow_token(TenantId::from_uuid(Uuid::from_u128(9)), job);
+        let mixed = format!("{}{}", &other[..20], &token[20..]);
+        for wrong in ["", "x", &token[1..], &mixed] {
+            assert_eq!(links("5a").follower(job, wrong), None, "{wrong}");
         }
     }
 

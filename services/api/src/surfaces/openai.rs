@@ -7,6 +7,7 @@ mod chat;
 mod images;
 mod models;
 mod pictures;
+mod stream;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};

@@ -58,7 +58,7 @@ fn refusal(problem: &Problem) -> SurfaceRefusal {
         json!({"type": field.code, "field": format!("input.{name}"), "description": field.detail})
     });
     let mut body = json!({
-        "type": format!("https://replicate.com/docs/reference/http#{}", problem.code), "title": problem.title,
+        "type": "about:blank", "title": problem.title,
         "detail": problem.detail_in(&NAMES), "status": status.as_u16(), "instance": problem.instance
     });
     let fields: Vec<Value> = fields.collect();

@@ -26,6 +26,7 @@ mod results;
 mod scopes;
 mod show;
 mod shutdown;
+mod surfaces;
 mod upload;
 mod usage;
 mod webhooks;

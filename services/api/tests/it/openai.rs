@@ -66,6 +66,30 @@ async fn pictures_come_in_base64_or_by_url() {
 }
 
 #[tokio::test]
+async fn pictures_are_streamed_as_they_are_made() {
+    let app = App::start().await;
+    let document = json!({"prompt": "a red circle", "stream": true, "partial_images": 2, "seed": 7});
+    let (answer, _) = join!(send(&app, GENERATIONS, &document), draw(&app));
+    assert_eq!(answer.headers["content-type"], "text/event-stream");
+    let text = String::from_utf8(answer.bytes).unwrap();
+    assert_eq!(text.matches("event: ").count(), 1, "{text}");
+    let data = text.split_once("event: image_generation.completed\ndata: ").unwrap().1;
+    let data: Value = serde_json::from_str(data.trim()).unwrap();
+    assert_eq!(BASE64_STANDARD.decode(data["b64_json"].as_str().unwrap()).unwrap(), b"not really a picture");
+    assert_eq!((&data["size"], &data["seed"]), (&json!("64x64"), &json!(7)));
+
+    let failing = async {
+        app.held(1).await;
+        let worker = app.worker();
+        worker.fail(&worker.lease().await).await;
+    };
+    let (failed, ()) = join!(send(&app, GENERATIONS, &document), failing);
+    let text = String::from_utf8(failed.bytes).unwrap();
+    assert!(text.contains("event: error\ndata: {\"error\":{\"code\":\"invalid_input\""), "{text}");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn words_of_openai_become_parameters() {
     let app = App::start().await;
     let document = json!({
@@ -94,7 +118,8 @@ async fn refusals_are_openais() {
         json!({"prompt": "a", "quality": "best"}),
         json!({"prompt": "a", "background": "transparent"}),
         json!({"prompt": "a", "colour": "red"}),
-        json!({"prompt": "a", "stream": true}),
+        json!({"prompt": "a", "stream": true, "response_format": "url"}),
+        json!({"prompt": "a", "stream": true, "partial_images": 4}),
         json!({"prompt": "a", "model": "test/nothing"}),
     ] {
         let answer = send(&app, GENERATIONS, &document).await;
@@ -114,8 +139,9 @@ async fn refusals_are_openais() {
     400 {"error":{"code":"invalid_value","message":"size: expected an integer from 8 to 256","param":"size","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_value","message":"quality: expected one of auto, low, medium, high, standard, hd","param":"quality","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_value","message":"background: expected one of auto, opaque","param":"background","type":"invalid_request_error"}}
-    400 {"error":{"code":"invalid_value","message":"colour: unknown field: expected one of prompt, n, output_format, negative_prompt, width, height, steps, guidance_scale, seed, scheduler, loras, model, size, output_format, output_compression, quality, moderation, response_format, background, style, user, stream, partial_images","param":"colour","type":"invalid_request_error"}}
-    400 {"error":{"code":"invalid_value","message":"stream: expected false","param":"stream","type":"invalid_request_error"}}
+    400 {"error":{"code":"invalid_value","message":"colour: unknown field: expected one of prompt, n, output_format, negative_prompt, width, height, steps, guidance_scale, seed, scheduler, loras, model, size, output_format, output_compression, quality, moderation, response_format, partial_images, stream, background, style, user","param":"colour","type":"invalid_request_error"}}
+    400 {"error":{"code":"invalid_value","message":"response_format: expected b64_json: events hold their pictures","param":"response_format","type":"invalid_request_error"}}
+    400 {"error":{"code":"invalid_value","message":"partial_images: expected an integer from 0 to 3","param":"partial_images","type":"invalid_request_error"}}
     404 {"error":{"code":"model_not_found","message":"there is no text-to-image model `test/nothing`: expected one of test/painter, test/sketcher, test/distilled","param":"model","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_json","message":"not a JSON document: EOF while parsing an object at line 1 column 1","param":null,"type":"invalid_request_error"}}
     401 {"error":{"code":"invalid_api_key","message":"send a working API key as `Authorization: Bearer KEY`","param":null,"type":"invalid_request_error"}}

@@ -10,7 +10,7 @@ use darkroom_store::Job;
 use serde_json::{Map, Value, json};
 
 use super::pictures::Pieces;
-use super::{Failure, NoResult};
+use super::{Failure, NoResult, stream};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::results::Results;
@@ -28,13 +28,16 @@ pub(super) async fn generate(
     let body = intake.read_document(request).await?;
     let asked = Asked::read(&body.parse()?, intake.catalog())?;
     let job = call.submit(&intake, intake.received(asked.document, body)).await?;
+    if asked.form == Form::Stream {
+        return Ok(stream::events(&jobs, results, &job));
+    }
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {
         return Err(Failure::NoResult(NoResult(Box::new(job))));
     }
     match asked.form {
         Form::Url => Ok(Json(by_url(&job, &jobs)).into_response()),
-        Form::Base64 => Ok(in_base64(&job, &results).await?),
+        Form::Base64 | Form::Stream => Ok(in_base64(&job, &results).await?),
     }
 }
 
@@ -43,6 +46,8 @@ pub(super) async fn generate(
 enum Form {
     Base64,
     Url,
+    /// Base64 as well, each picture as an event.
+    Stream,
 }
 
 /// What a request asks for.
@@ -93,18 +98,22 @@ impl Asked {
         if choice(&mut fields, "moderation", &["auto", "low"]) == Some("low") {
             input.insert("safety_check".to_owned(), false.into());
         }
-        let form = match choice(&mut fields, "response_format", &["b64_json", "url"]) {
-            Some("url") => Form::Url,
+        let url = choice(&mut fields, "response_format", &["b64_json", "url"]) == Some("url");
+        // There may be fewer than that.
+        fields.small("partial_images", 0..=3);
+        let form = match fields.boolean("stream") {
+            Some(true) if url => {
+                fields.error("response_format", "choice", "expected b64_json: events hold their pictures");
+                Form::Stream
+            }
+            Some(true) => Form::Stream,
+            _ if url => Form::Url,
             _ => Form::Base64,
         };
         choice(&mut fields, "background", &["auto", "opaque"]);
         // What a picture looks like is the prompt's business here.
         fields.string("style");
         let user = fields.string("user");
-        if fields.boolean("stream") == Some(true) {
-            fields.error("stream", "unsupported", "expected false");
-        }
-        fields.take("partial_images");
         fields.refuse_others();
         if !errors.is_empty() {
             return Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect()));
@@ -150,7 +159,7 @@ fn compression(fields: &mut Fields<'_, '_>) -> Option<u32> {
     (!lossless).then_some(compression.max(1))
 }
 
-fn created(job: &Job) -> i64 {
+pub(super) fn created(job: &Job) -> i64 {
     job.finished_at.map_or(0, |at: DateTime<Utc>| at.timestamp())
 }
 

@@ -52,9 +52,19 @@ fn chunks(download: Download) -> Chunks {
 impl Results {
     /// Opens a result's file.
     pub(super) async fn open(self, artifact: ArtifactId) -> Result<Download, Error> {
+        let key = self.key(artifact).await?;
+        Ok(self.blobs.open(&key, None).await?)
+    }
+
+    /// All of a result's file.
+    pub(super) async fn bytes(self, artifact: ArtifactId, max_bytes: u64) -> Result<Bytes, Error> {
+        let key = self.key(artifact).await?;
+        Ok(self.blobs.get(&key, max_bytes).await?)
+    }
+
+    async fn key(&self, artifact: ArtifactId) -> Result<String, Error> {
         let object = bounded(self.store.artifact_object(artifact)).await?;
-        let object = object.ok_or(Error::NotFound("result"))?;
-        Ok(self.blobs.open(&object.key, None).await?)
+        Ok(object.ok_or(Error::NotFound("result"))?.key)
     }
 }
 

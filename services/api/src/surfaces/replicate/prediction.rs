@@ -23,13 +23,14 @@ pub(super) enum Told {
 pub(super) fn prediction(job: &Job, links: &Links, told: Told) -> Value {
     let at = |path: &str| links.path(&format!("/replicate/v1/predictions/{}{path}", job.id));
     let status = status(job, told);
+    let stream = format!("/stream?token={}", links.follow_token(job.tenant, job.id));
     json!({
         "id": job.id, "model": model_path(&job.lane), "version": models::version_id(&job.lane),
         "input": input::of_task(&job.task), "output": output(job, links), "data_removed": false,
         "error": error(job), "status": status, "source": "api", "logs": logs(job),
         "created_at": moment(job.created_at), "started_at": job.started_at.map(moment),
         "completed_at": job.finished_at.map(moment), "metrics": metrics(job),
-        "urls": {"web": links.job(job.id), "get": at(""), "cancel": at("/cancel"), "stream": at("/stream")}
+        "urls": {"web": links.job(job.id), "get": at(""), "cancel": at("/cancel"), "stream": at(&stream)}
     })
 }
 

@@ -1,24 +1,29 @@
 //! `GET predictions/{id}/stream`: outputs as they are made, as server-sent events.
 //!
-//! The client knows the events `output`, `logs`, `error` and `done`, and wants an id in the first.
+//! The clients know the events `output`, `logs`, `error` and `done`, and want an id in the first. Not all of them send
+//! their key, so the URL has a token in its place.
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::JobState;
 use darkroom_store::Job;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
+use url::form_urlencoded;
 
 use super::{outputs, prediction};
 use crate::jobs::{JobPath, Jobs};
-use crate::{Error, Links, Reader};
+use crate::{Error, Links};
 
 pub(super) async fn stream(
     State(jobs): State<Jobs>,
-    Reader(tenant): Reader,
     JobPath(id): JobPath,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Error> {
+    let mut query = form_urlencoded::parse(query.as_deref().unwrap_or_default().as_bytes());
+    let token = query.find(|(name, _)| name == "token").map(|(_, token)| token);
+    let tenant = token.and_then(|token| jobs.links.follower(id, &token)).ok_or(Error::NotFound("stream"))?;
     // What is not there is told by a status.
     jobs.find(tenant, id).await?;
     let links = jobs.links.clone();
