@@ -28,6 +28,11 @@ pub fn clients() -> String {
     variable("TEST_CLIENTS")
 }
 
+/// The folder whose `node_modules` has the clients of other systems; `None` on a machine without Node.
+pub fn node_clients() -> Option<String> {
+    optional("TEST_NODE_CLIENTS")
+}
+
 /// The program of a service, beside the tests' own.
 pub(crate) fn program(name: &str) -> PathBuf {
     let program = programs_folder().join(name);

@@ -1,50 +1,93 @@
 //! The official clients of other systems, unmodified, pointed at the service by the lines in docs/api.md.
 //!
-//! Each script in `clients/` begins with those lines (`from point import *`) and ends with an error at the first thing
-//! that is not as its client's callers expect.
+//! Each script in `clients/` takes those lines as `point`, and ends with an error at the first thing that is not as its
+//! client's callers expect.
 
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use darkroom_e2e::{Catalog, Deployment, TlsFront, clients};
+use darkroom_e2e::{Catalog, Deployment, TlsFront, clients, node_clients};
 
 use crate::documents::document;
 
-/// The lines that the document gives for a client.
-fn lines(heading: &str) -> String {
-    let api = document("docs/api.md");
-    let section = api.split("\n### ").find(|section| section.starts_with(heading));
-    let block = section.and_then(|section| section.split("\n```python\n").nth(1));
-    let block = block.and_then(|rest| rest.split("\n```").next());
-    block.unwrap_or_else(|| panic!("docs/api.md has no Python for {heading}")).to_owned()
+/// A script and its language.
+#[derive(Debug, Clone, Copy)]
+enum Script {
+    Python(&'static str),
+    JavaScript(&'static str),
 }
 
+impl Script {
+    fn language(self) -> &'static str {
+        match self {
+            Self::Python(_) => "python",
+            Self::JavaScript(_) => "js",
+        }
+    }
+
+    /// The lines that the document gives for a client in this language.
+    fn lines(self, heading: &str) -> String {
+        let api = document("docs/api.md");
+        let section = api.split("\n### ").find(|section| section.starts_with(heading));
+        let block = section.and_then(|section| section.split(&format!("\n```{}\n", self.language())).nth(1));
+        let block = block.and_then(|rest| rest.split("\n```").next());
+        block.unwrap_or_else(|| panic!("docs/api.md has no {} for {heading}", self.language())).to_owned()
+    }
+
+    /// What runs it in `folder`; `None` on a machine that cannot.
+    fn command(self, heading: &str, folder: &Path) -> Option<Command> {
+        let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients");
+        match self {
+            Self::Python(name) => {
+                std::fs::write(folder.join("point.py"), self.lines(heading)).unwrap();
+                let mut command = Command::new(clients());
+                command.arg(scripts.join(name)).env("PYTHONPATH", folder);
+                command.env("PYTHONDONTWRITEBYTECODE", "1").env("SSL_CERT_FILE", folder.join(AUTHORITY));
+                Some(command)
+            }
+            Self::JavaScript(name) => {
+                let packages = node_clients()?;
+                // Modules are looked for beside the script that imports them.
+                symlink(Path::new(&packages).join("node_modules"), folder.join("node_modules")).unwrap();
+                for script in ["expect.mjs", name] {
+                    std::fs::copy(scripts.join(script), folder.join(script)).unwrap();
+                }
+                let lines = format!("{}\nexport {{ client }};\n", self.lines(heading));
+                std::fs::write(folder.join("point.mjs"), lines).unwrap();
+                let mut command = Command::new("node");
+                command.arg(folder.join(name)).env("NODE_EXTRA_CA_CERTS", folder.join(AUTHORITY));
+                Some(command)
+            }
+        }
+    }
+}
+
+/// The certificate that the scripts have to trust.
+const AUTHORITY: &str = "authority.pem";
+
 /// Runs the script of a client on a deployment of its own behind TLS, with a fast model, a slow one and one for captions.
-async fn works(heading: &str, script: &str) {
+async fn works(heading: &str, script: Script) {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut command) = script.command(heading, folder.path()) else {
+        return println!("not run: there is no Node on this machine, and nothing installs it");
+    };
     let front = TlsFront::start().await;
+    std::fs::write(folder.path().join(AUTHORITY), front.authority()).unwrap();
     let mut catalog = Catalog::fake(1).with_captions();
     let slow = catalog.add_fake(2_000);
-    let deployment =
-        Deployment::with(&catalog, &[("DARKROOM_PUBLIC_URL", &format!("https://{}", front.host()))]).await;
+    let url = format!("https://{}", front.host());
+    let deployment = Deployment::with(&catalog, &[("DARKROOM_PUBLIC_URL", &url)]).await;
     front.lead_to(deployment.url.trim_start_matches("http://").parse().unwrap());
     let worker = deployment.worker().await;
-    let key = deployment.key("a").await;
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("point.py"), lines(heading)).unwrap();
-    let authority = folder.path().join("authority.pem");
-    std::fs::write(&authority, front.authority()).unwrap();
-    let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/clients");
-    let mut command = Command::new(clients());
-    command.arg(scripts.join(script)).current_dir(folder.path()).stdin(Stdio::null());
-    command.env("PYTHONPATH", folder.path()).env("PYTHONDONTWRITEBYTECODE", "1").env("NO_PROXY", "*");
-    command.env("SSL_CERT_FILE", &authority).env("REQUESTS_CA_BUNDLE", &authority);
-    command.env("DARKROOM_URL", format!("https://{}", front.host())).env("DARKROOM_API_KEY", key);
-    command.env("DARKROOM_HOST", front.host());
+    command.current_dir(folder.path()).stdin(Stdio::null()).env("NO_PROXY", "*");
+    command.env("DARKROOM_URL", url).env("DARKROOM_HOST", front.host());
+    command.env("DARKROOM_API_KEY", deployment.key("a").await);
     command.env("FAST_MODEL", &catalog.model).env("SLOW_MODEL", slow);
     command.env("PICTURE", PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/images/demo.png"));
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{script}: {}", output.status);
+    assert!(output.status.success(), "{script:?}: {}", output.status);
     let log = deployment.api.log();
     assert!(!log.contains("panicked") && !log.contains("failed inside"), "the API failed inside: {log}");
     drop(worker);
@@ -52,21 +95,36 @@ async fn works(heading: &str, script: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_of_livepeer_works_unmodified() {
-    works("Livepeer", "livepeer.py").await;
+async fn the_python_client_of_livepeer_works_unmodified() {
+    works("Livepeer", Script::Python("livepeer.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_of_openai_works_unmodified() {
-    works("OpenAI", "openai_images.py").await;
+async fn the_python_client_of_openai_works_unmodified() {
+    works("OpenAI", Script::Python("openai_images.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_of_replicate_works_unmodified() {
-    works("Replicate", "replicate_predictions.py").await;
+async fn the_python_client_of_replicate_works_unmodified() {
+    works("Replicate", Script::Python("replicate_predictions.py")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_client_of_fal_works_unmodified() {
-    works("fal", "fal_queue.py").await;
+async fn the_python_client_of_fal_works_unmodified() {
+    works("fal", Script::Python("fal_queue.py")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_javascript_client_of_livepeer_works_unmodified() {
+    works("Livepeer", Script::JavaScript("livepeer.mjs")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_javascript_client_of_openai_works_unmodified() {
+    works("OpenAI", Script::JavaScript("openai.mjs")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_javascript_client_of_replicate_works_unmodified() {
+    works("Replicate", Script::JavaScript("replicate.mjs")).await;
 }

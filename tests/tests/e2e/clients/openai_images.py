@@ -33,6 +33,16 @@ for output_format, magic in [("webp", WEBP), ("jpeg", JPEG), ("png", PNG)]:
     # What the client does not know it keeps.
     equal([image.seed for image in answer.data], [7, 8])
 
+# Streams: each picture as soon as it is made.
+events = list(client.images.generate(prompt="a red circle", n=2, stream=True, partial_images=1))
+completed = [event for event in events if event.type == "image_generation.completed"]
+equal(len(completed), 2)
+assert all(base64.b64decode(event.b64_json).startswith(PNG) for event in completed)
+equal((completed[0].size, completed[0].usage.total_tokens), ("64x64", 0))
+with raises(openai.APIError) as raised:
+    list(client.images.generate(prompt="a [fake:invalid_input]", stream=True))
+equal(raised[0].code, "invalid_input")
+
 models = {model.id: model for model in client.models.list()}
 assert FAST_MODEL in models and models[FAST_MODEL].object == "model"
 equal(client.models.retrieve(FAST_MODEL).id, FAST_MODEL)
