@@ -121,6 +121,15 @@ impl Intake {
         &self.catalog
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Does something that nobody waits for; the end of the service does.
+    pub(crate) fn later(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task.in_current_span());
+    }
+
     /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.
     pub(crate) async fn settled(&self, bound: Duration) {
         self.tasks.close();

@@ -3,6 +3,7 @@
 //! A surface is one folder. Its routes turn what its clients send into the document that `POST /v1/jobs` takes, and a
 //! job into what they expect; it keeps nothing of its own. Another one is another folder and a line in [`SURFACES`].
 
+mod answering;
 mod call;
 mod fal;
 mod livepeer;

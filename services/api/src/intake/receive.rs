@@ -13,14 +13,17 @@ use darkroom_jobs::JobId;
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
 use tokio::time::timeout;
 use tower_http::timeout::{TimeoutBody, TimeoutError};
 
 use super::document::{self, MAX_DOCUMENT_BYTES};
 use super::form::{Form, FormRules, Others, Role, read_text};
+use super::idempotency::request_hash;
 use super::{Intake, Staged};
 use crate::Error;
+use crate::auth::TenantKey;
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const FORM: &str = "multipart/form-data";
@@ -52,6 +55,13 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// What is the same when the same key sends the same again.
+    pub(crate) fn fingerprint(&self, key: &TenantKey) -> [u8; 32] {
+        let sent = self.image.as_ref().map(|image| &image.sha256);
+        let request = request_hash(&self.document, sent);
+        Sha256::new_with_prefix(key.id.as_bytes()).chain_update(request).finalize().into()
+    }
+
     /// A submission with the picture that came along.
     pub(super) fn with_image(id: JobId, document: Value, image: Option<ReceivedImage>) -> Self {
         Self { id, document, image, _place: None }

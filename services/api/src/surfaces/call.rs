@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use darkroom_jobs::{JobId, TenantId};
-use darkroom_store::Job;
+use darkroom_store::{Job, Repeated};
 
+use super::answering::Answering;
 use crate::Error;
 use crate::auth::TenantKey;
+use crate::deadline::bounded;
 use crate::intake::{IdempotencyKey, Intake, Received, Terms, trace_context};
 use crate::jobs::{Jobs, Until};
 
@@ -38,6 +40,38 @@ impl Call {
     /// Submits the job. Who goes away meanwhile loses the answer, not the job.
     pub(super) async fn submit(&self, intake: &Intake, received: Received) -> Result<Job, Error> {
         Ok(intake.accept(self.terms.clone(), received).await?.job)
+    }
+
+    /// Submits the job, unless the caller repeats a submission whose answer was not sent: then it is that one's job.
+    pub(super) async fn submit_once(
+        &self,
+        intake: &Intake,
+        jobs: &Jobs,
+        received: Received,
+        repeated: Option<Repeated>,
+    ) -> Result<(Job, Answering), Error> {
+        // With a key of its own a repetition needs no guess.
+        if self.terms.idempotency_key.is_some() {
+            let job = self.submit(intake, received).await?;
+            let answering = Answering::new(intake.clone(), job.id);
+            return Ok((job, answering));
+        }
+        let fingerprint = received.fingerprint(&self.terms.key);
+        let store = intake.store();
+        let before = match repeated {
+            Some(repeated) => bounded(store.unanswered(self.tenant(), &fingerprint, repeated)).await?,
+            None => None,
+        };
+        if let Some(id) = before {
+            tracing::info!(job = %id, "a submission that was not answered is repeated");
+            return Ok((jobs.find(self.tenant(), id).await?, Answering::new(intake.clone(), id)));
+        }
+        let job = self.submit(intake, received).await?;
+        if let Err(error) = bounded(store.await_answer(job.id, &fingerprint)).await {
+            tracing::debug!(%error, job = %job.id, "a repetition of this submission will not be recognised");
+        }
+        let answering = Answering::new(intake.clone(), job.id);
+        Ok((job, answering))
     }
 
     /// The job as soon as it is final, or as it stands after the longest wait, or when the service stops.

@@ -9,12 +9,12 @@ mod models;
 mod pictures;
 mod stream;
 
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use darkroom_jobs::{FailureClass, JobState};
-use darkroom_store::Job;
+use darkroom_store::{Job, Repeated};
 use serde_json::{Value, json};
 
 use super::{Surface, SurfaceRefusal};
@@ -32,6 +32,12 @@ fn routes() -> Router<Api> {
 }
 
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Whether the client says that it sends a request again.
+fn repeated(headers: &HeaderMap) -> Option<Repeated> {
+    let count = headers.get("x-stainless-retry-count")?.to_str().ok()?.parse::<u32>().ok()?;
+    (count > 0).then_some(Repeated::Surely)
+}
 
 /// Native names of parameters, and OpenAI's.
 const NAMES: [(&str, &str); 6] = [

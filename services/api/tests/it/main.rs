@@ -8,6 +8,7 @@ mod auth;
 mod cancel;
 mod client;
 mod events;
+mod fal;
 mod fields;
 mod idempotency;
 mod image_url;

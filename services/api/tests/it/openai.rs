@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::join;
 
-use crate::app::{Answer, App};
+use crate::app::{Answer, App, OTHER_KEY, eventually};
 use crate::upload::png;
 
 const GENERATIONS: &str = "/openai/v1/images/generations";
@@ -230,5 +230,58 @@ async fn models_go_by_every_name_they_have() {
     assert_eq!((model.status, model.text("/owned_by")), (200, "test".to_owned()));
     let nothing = Answer::of(app.get("/openai/v1/models/nothing")).await;
     assert_eq!((nothing.status, nothing.text("/error/code")), (404, "model_not_found".to_owned()));
+    app.stop().await;
+}
+
+/// Sends a document and goes away when its job is waited for.
+async fn go_away(app: &App, document: &Value) {
+    let sending = app.post(GENERATIONS).json(document).send();
+    tokio::select! {
+        _ = sending => panic!("nobody works"),
+        () = app.held(1) => {}
+    }
+    app.held(0).await;
+}
+
+#[tokio::test]
+async fn a_repeated_request_finds_the_job_that_was_not_answered() {
+    let app = App::start().await;
+    let document = json!({"prompt": "a red circle"});
+    let again =
+        |document: &Value| app.post(GENERATIONS).header("x-stainless-retry-count", "1").json(document);
+    go_away(&app, &document).await;
+    let (answer, _) = join!(Answer::of(again(&document)), draw(&app));
+    assert_eq!(answer.status, 200);
+    assert_eq!(app.database.count("select count(*) from jobs").await, 1, "it is the same job");
+    eventually("it is known to be answered", async || {
+        app.database.count("select count(*) from unanswered_jobs").await == 0
+    })
+    .await;
+
+    // An answered one is not found again, another request is another job, and so is one that is not repeated.
+    for request in
+        [again(&document), again(&json!({"prompt": "a blue circle"})), app.post(GENERATIONS).json(&document)]
+    {
+        let (answer, _) = join!(Answer::of(request), draw(&app));
+        assert_eq!(answer.status, 200);
+    }
+    assert_eq!(app.database.count("select count(*) from jobs").await, 4);
+
+    // Nor is another key's.
+    go_away(&app, &document).await;
+    let other = app.anonymous(Method::POST, &app.url(GENERATIONS)).bearer_auth(OTHER_KEY);
+    let other = other.header("x-stainless-retry-count", "1").json(&document);
+    let working = async {
+        app.held(1).await;
+        let worker = app.worker();
+        for _ in 0..2 {
+            let leased = worker.lease().await;
+            worker.store_picture(&leased, b"not really a picture").await;
+            worker.succeed(&leased).await;
+        }
+    };
+    let (answer, ()) = join!(Answer::of(other), working);
+    assert_eq!(answer.status, 200);
+    assert_eq!(app.database.count("select count(*) from jobs").await, 6);
     app.stop().await;
 }

@@ -5,7 +5,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::Model;
-use darkroom_store::Job;
+use darkroom_store::{Job, Repeated};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
@@ -13,6 +13,7 @@ use super::{input, queue, result};
 use crate::auth::TenantKey;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
+use crate::surfaces::answering::Answering;
 use crate::surfaces::call::Call;
 use crate::{Error, ProblemField, Submitter, surfaces};
 
@@ -44,11 +45,11 @@ async fn queued(
     request: Request,
 ) -> Result<Response, Error> {
     let call = Call::new(key, request.headers())?;
-    let job = submit(intake, &call, app, request).await?;
+    let (job, answering) = submit(intake, jobs, &call, app, request).await?;
     let mut answer = queue::urls(&job, &jobs.links);
     answer["status"] = "IN_QUEUE".into();
     answer["queue_position"] = queue::position(jobs, &job).await.into();
-    Ok(Json(answer).into_response())
+    Ok(answering.watch(Json(answer).into_response()))
 }
 
 /// Waits for the result, as fal's `run` does.
@@ -60,18 +61,25 @@ pub(super) async fn run(
     request: Request,
 ) -> Result<Response, Error> {
     let call = Call::new(key, request.headers())?;
-    let job = submit(&intake, &call, &app, request).await?;
+    let (job, answering) = submit(&intake, &jobs, &call, &app, request).await?;
     let job = call.wait(&jobs, job.id).await?;
-    Ok(result::answer(&job, &jobs.links).into_response())
+    Ok(answering.watch(result::answer(&job, &jobs.links).into_response()))
 }
 
-async fn submit(intake: &Intake, call: &Call, app: &str, request: Request) -> Result<Job, Error> {
+async fn submit(
+    intake: &Intake,
+    jobs: &Jobs,
+    call: &Call,
+    app: &str,
+    request: Request,
+) -> Result<(Job, Answering), Error> {
     refuse_webhook(request.uri().query())?;
     let model = surfaces::model_named(intake.catalog(), app).ok_or(Error::NotFound("application"))?;
     let body = intake.read_document(request).await?;
     let mut document = input::document(model, &body.parse()?)?;
     options(&mut document, &call.headers, model);
-    call.submit(intake, intake.received(document, body)).await
+    // The client sends a submission up to ten times, and says nothing of it.
+    call.submit_once(intake, jobs, intake.received(document, body), Some(Repeated::Perhaps)).await
 }
 
 /// Accepted and not called would be worse.

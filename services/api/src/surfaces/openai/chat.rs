@@ -10,7 +10,7 @@ use darkroom_jobs::{FieldError, Fields, JobState, Pipeline};
 use darkroom_store::Job;
 use serde_json::{Value, json};
 
-use super::{Failure, NoResult};
+use super::{Failure, NoResult, repeated};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::surfaces::call::Call;
@@ -25,12 +25,13 @@ pub(super) async fn complete(
     let call = Call::new(key, request.headers())?;
     let body = intake.read_document(request).await?;
     let document = document(&body.parse()?)?;
-    let job = call.submit(&intake, intake.received(document, body)).await?;
+    let received = intake.received(document, body);
+    let (job, answering) = call.submit_once(&intake, &jobs, received, repeated(&call.headers)).await?;
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {
         return Err(Failure::NoResult(NoResult(Box::new(job))));
     }
-    Ok(Json(completion(&job)).into_response())
+    Ok(answering.watch(Json(completion(&job)).into_response()))
 }
 
 fn completion(job: &Job) -> Value {

@@ -10,7 +10,7 @@ use darkroom_store::Job;
 use serde_json::{Map, Value, json};
 
 use super::pictures::Pieces;
-use super::{Failure, NoResult, stream};
+use super::{Failure, NoResult, repeated, stream};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::results::Results;
@@ -27,18 +27,19 @@ pub(super) async fn generate(
     let call = Call::new(key, request.headers())?;
     let body = intake.read_document(request).await?;
     let asked = Asked::read(&body.parse()?, intake.catalog())?;
-    let job = call.submit(&intake, intake.received(asked.document, body)).await?;
+    let received = intake.received(asked.document, body);
+    let (job, answering) = call.submit_once(&intake, &jobs, received, repeated(&call.headers)).await?;
     if asked.form == Form::Stream {
-        return Ok(stream::events(&jobs, results, &job));
+        return Ok(answering.watch(stream::events(&jobs, results, &job)));
     }
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {
         return Err(Failure::NoResult(NoResult(Box::new(job))));
     }
-    match asked.form {
-        Form::Url => Ok(Json(by_url(&job, &jobs)).into_response()),
-        Form::Base64 | Form::Stream => Ok(in_base64(&job, &results).await?),
-    }
+    Ok(answering.watch(match asked.form {
+        Form::Url => Json(by_url(&job, &jobs)).into_response(),
+        Form::Base64 | Form::Stream => in_base64(&job, &results).await?,
+    }))
 }
 
 /// How pictures are to be answered.
