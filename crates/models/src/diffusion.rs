@@ -6,10 +6,14 @@ mod denoiser;
 mod embeddings;
 mod exchange;
 mod family;
+mod preview;
 mod text;
+
+use std::cell::OnceCell;
 
 use candle_core::Tensor;
 use darkroom_jobs::{ImageSize, TextToImage};
+use image::RgbImage;
 
 pub(crate) use self::components::weights_bytes;
 use self::denoiser::Denoiser;
@@ -17,6 +21,7 @@ use self::embeddings::{Embeddings, Key};
 pub use self::exchange::Exchange;
 use self::exchange::Exchanged;
 pub(crate) use self::family::Family;
+use self::preview::PreviewMap;
 use self::text::{Encoded, TextEncoders};
 use crate::device::Device;
 use crate::error::Error;
@@ -40,6 +45,8 @@ pub struct LatentDiffusion {
     embeddings: Embeddings,
     denoiser: Denoiser,
     vae: VaeDecoder,
+    /// Made when somebody first wants to see a picture in work.
+    preview_map: OnceCell<PreviewMap>,
     loras: Loras,
     scheduler: SchedulerConfig,
     safety_checker: Option<SafetyChecker>,
@@ -355,6 +362,21 @@ impl LatentDiffusion {
         Ok(())
     }
 
+    /// What latents f32 `(1, latent_channels, height, width)` in work look like, at most 128 pixels of a side.
+    ///
+    /// # Errors
+    /// When the device fails.
+    pub fn preview(&self, latents: &Tensor) -> Result<RgbImage, Error> {
+        let map = match self.preview_map.get() {
+            Some(map) => map,
+            None => {
+                let map = PreviewMap::of(&self.vae, self.latent_channels, self.device.candle())?;
+                self.preview_map.get_or_init(|| map)
+            }
+        };
+        Ok(map.picture(latents)?)
+    }
+
     fn draw(
         &self,
         task: &TextToImage,
@@ -380,9 +402,13 @@ impl LatentDiffusion {
             let of_step = |step| self.step_noise(seed, step, task.size);
             let noise = Noise { start: &start, of_step: &of_step };
             let steps = scheduler.timesteps().len() as u32;
-            let mut on_step = |step: usize, _: &Tensor| {
-                let progress = Progress { image: index, images: task.images, step: step as u32, steps };
+            let mut on_step = |step: usize, latents: &Tensor| {
+                let step = step as u32;
+                let progress = Progress { image: index, images: task.images, step, steps };
                 (run.on_progress)(progress);
+                if step < steps {
+                    run.preview(index, step, || self.preview(latents).ok());
+                }
                 run.check_canceled()
             };
             let latents = self.denoise(&noise, &conditioning, scheduler.clone(), &mut on_step)?;

@@ -118,6 +118,9 @@ impl Fake {
             }
             wait(directives.step_time.unwrap_or(self.options.step_time), || run.check_canceled())?;
             (run.on_progress)(Progress { step, ..from });
+            if step < from.steps {
+                run.preview(from.image, step, || Some(picture::preview(step, from.steps)));
+            }
         }
         run.check_canceled()
     }

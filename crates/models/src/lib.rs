@@ -22,6 +22,7 @@
 //!     on_progress: &mut |_| {},
 //!     on_output: &mut |output| outputs.push(output),
 //!     on_warning: &mut |_| {},
+//!     previews: None,
 //! };
 //! model.run(&request, &mut run)?;
 //! assert!(matches!(&outputs[..], [Output::Text(caption)] if caption.starts_with("a photo of")));
@@ -70,7 +71,7 @@ pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};
 pub use folder::ModelFolder;
 pub use load::{LoadOptions, load, weights_bytes};
-pub use model::{Lora, Model, Output, Progress, Request, Run, Warning};
+pub use model::{Lora, Model, Output, Preview, Previews, Progress, Request, Run, Warning};
 pub use safety::{SafetyChecker, Similarities};
 pub use scheduler::{Algorithm, Scheduler, SchedulerConfig, Walk};
 pub use vae::VaeEncoder;

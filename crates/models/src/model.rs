@@ -77,9 +77,41 @@ pub struct Run<'a> {
     pub on_output: &'a mut dyn FnMut(Output),
     /// Called for what the caller should know and the run does not fail for.
     pub on_warning: &'a mut dyn FnMut(Warning),
+    /// Who looks on, if anybody does.
+    pub previews: Option<Previews<'a>>,
+}
+
+/// Somebody who wants to see pictures that are not finished.
+pub struct Previews<'a> {
+    /// Asked after each step but the last, whether it is time for another one: each costs a little.
+    pub wanted: &'a dyn Fn() -> bool,
+    /// Called with it.
+    pub show: &'a mut dyn FnMut(Preview),
+}
+
+/// A picture in work.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// Which of the job's pictures, from 0.
+    pub index: u32,
+    /// Steps done for it.
+    pub step: u32,
+    /// What it looks like by now: small, at most 128 pixels of a side, and in rough colours.
+    pub picture: RgbImage,
 }
 
 impl Run<'_> {
+    /// Shows the picture that `make` makes, if somebody wants to see it. One that cannot be made is left out: the run
+    /// does not depend on it.
+    pub(crate) fn preview(&mut self, index: u32, step: u32, make: impl FnOnce() -> Option<RgbImage>) {
+        if let Some(previews) = &mut self.previews
+            && (previews.wanted)()
+            && let Some(picture) = make()
+        {
+            (previews.show)(Preview { index, step, picture });
+        }
+    }
+
     /// [`Error::Canceled`] if the flag is set.
     pub(crate) fn check_canceled(&self) -> Result<(), Error> {
         if self.canceled.load(Ordering::Relaxed) { Err(Error::Canceled) } else { Ok(()) }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use darkroom_jobs::JobId;
-use darkroom_store::{Change, Changes, JobVersion, Store};
+use darkroom_store::{Change, Changes, JobVersion, Preview, Store};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +52,22 @@ impl Seen {
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     jobs: Arc<Mutex<HashMap<JobId, Watched>>>,
+    /// The latest preview of each job that somebody wants previews of.
+    previews: Arc<Mutex<HashMap<JobId, Shown>>>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    latest: watch::Sender<Option<Arc<Preview>>>,
+    viewers: usize,
+}
+
+/// One who looks on.
+#[derive(Debug)]
+pub(crate) struct Viewing {
+    watch: Watch,
+    id: JobId,
+    latest: watch::Receiver<Option<Arc<Preview>>>,
 }
 
 #[derive(Debug)]
@@ -79,9 +95,47 @@ impl Watch {
         Watching { watch: self.clone(), id, seen: watched.seen.subscribe() }
     }
 
+    /// Begins to look on at a job: from now on a worker that runs it makes previews.
+    pub(crate) fn view(&self, id: JobId) -> Viewing {
+        let mut previews = lock(&self.previews);
+        let shown =
+            previews.entry(id).or_insert_with(|| Shown { latest: watch::Sender::new(None), viewers: 0 });
+        shown.viewers += 1;
+        Viewing { watch: self.clone(), id, latest: shown.latest.subscribe() }
+    }
+
     /// Feeds the waiters until `stop`. Each service runs this once.
     pub async fn run(&self, store: &Store, stop: &CancellationToken) {
         tokio::join!(self.listen(store, stop), self.poll(store, stop));
+    }
+
+    /// Says who is looked on at, and fetches what there is to see.
+    async fn show(&self, store: &Store) {
+        let ids: Vec<JobId> = lock(&self.previews).keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let shown = async {
+            bounded(store.watch_jobs(&ids)).await?;
+            bounded(store.previews(&ids)).await
+        };
+        match shown.await {
+            Ok(found) => {
+                let previews = lock(&self.previews);
+                for preview in found {
+                    let Some(shown) = previews.get(&preview.job) else { continue };
+                    let preview = Arc::new(preview);
+                    shown.latest.send_if_modified(|latest| {
+                        let newer = latest.as_ref().is_none_or(|old| old.made_at < preview.made_at);
+                        if newer {
+                            *latest = Some(preview.clone());
+                        }
+                        newer
+                    });
+                }
+            }
+            Err(error) => tracing::debug!(%error, "failed to fetch previews"),
+        }
     }
 
     async fn listen(&self, store: &Store, stop: &CancellationToken) {
@@ -122,7 +176,7 @@ impl Watch {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.refresh(store, self.all()) => {}
+                _ = async { tokio::join!(self.refresh(store, self.all()), self.show(store)) } => {}
             }
         }
     }
@@ -168,7 +222,38 @@ impl Watch {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<JobId, Watched>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.jobs)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Viewing {
+    /// The next preview that was not seen. Never returns where none comes any more.
+    pub(crate) async fn next(&mut self) -> Arc<Preview> {
+        loop {
+            // Fails only once the sender is dropped, which outlives its viewers.
+            if self.latest.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            if let Some(preview) = self.latest.borrow_and_update().clone() {
+                return preview;
+            }
+        }
+    }
+}
+
+impl Drop for Viewing {
+    fn drop(&mut self) {
+        let mut previews = lock(&self.watch.previews);
+        if let Some(shown) = previews.get_mut(&self.id) {
+            shown.viewers -= 1;
+            if shown.viewers == 0 {
+                previews.remove(&self.id);
+            }
+        }
     }
 }
 

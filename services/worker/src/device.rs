@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use darkroom_jobs::Lane;
-use darkroom_models::{Error, Output, Request, Warning};
+use darkroom_models::{Error, Output, Preview, Request, Warning};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +49,8 @@ pub(crate) enum Said {
     Output(Output),
     /// What the caller should know beside.
     Warning(Warning),
+    /// What a picture in work looks like.
+    Preview(Preview),
 }
 
 /// How an attempt's work on the device went.

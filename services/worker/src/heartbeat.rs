@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use darkroom_jobs::JobId;
 use darkroom_store::{Beat, Change, NewWorker, Pulse, Wish};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::database::{self, bounded};
 use crate::measure;
-use crate::running::Stop;
+use crate::running::{Stop, Watched};
 use crate::worker::Worker;
 
 /// Heartbeats in the time of a lease: one every 2 s as leases come.
@@ -61,6 +62,24 @@ impl Worker {
                 Some((_, Pulse::Ended)) => attempt.stop(Stop::Ended),
                 Some((_, Pulse::Lost)) => attempt.stop(Stop::Lost),
                 Some((_, Pulse::Held)) | None => {}
+            }
+        }
+        self.look_for_watchers().await;
+    }
+
+    /// Finds out which attempts somebody looks on at. While that is not known, nothing changes.
+    async fn look_for_watchers(&self) {
+        let attempts = self.running.all();
+        let jobs: Vec<JobId> = attempts.iter().map(|attempt| attempt.lease().job).collect();
+        match bounded(self.store.watched_jobs(&jobs)).await {
+            Ok(watched) => {
+                for attempt in attempts {
+                    let job = attempt.lease().job;
+                    attempt.watch(if watched.contains(&job) { Watched::Yes } else { Watched::No });
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "failed to see who looks on");
             }
         }
     }

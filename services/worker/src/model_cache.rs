@@ -185,6 +185,7 @@ mod tests {
             on_progress: &mut |_| {},
             on_output: &mut |_| {},
             on_warning: &mut |_| {},
+            previews: None,
         };
         cache.get(&lane(name)).unwrap().run(&request, &mut run).unwrap();
     }

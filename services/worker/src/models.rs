@@ -229,6 +229,7 @@ mod tests {
                 on_progress: &mut |_| {},
                 on_output: &mut |_| {},
                 on_warning: &mut |_| {},
+                previews: None,
             };
             models.run(&lane("warm"), &request, &mut run).unwrap();
             assert_eq!(models.cache.kept_bytes() > 0, keeps);

@@ -6,8 +6,8 @@ use backon::Retryable;
 use bytes::Bytes;
 use darkroom_blobs::{Stored, artifact_key};
 use darkroom_jobs::{ArtifactId, PictureFormat, Task, Warning};
-use darkroom_models::Output;
-use darkroom_store::{LeasedJob, NewArtifact, Recorded};
+use darkroom_models::{Output, Preview};
+use darkroom_store::{LeasedJob, NewArtifact, NewPreview, Recorded};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -52,6 +52,7 @@ impl Results<'_> {
                     self.stages.time(Stage::Upload, self.store(encoded)).await?;
                 }
                 Said::Warning(warning) => self.warn(warning).await?,
+                Said::Preview(preview) => self.show(preview).await,
             }
         }
         Ok(())
@@ -63,6 +64,19 @@ impl Results<'_> {
         // The code alone: what was dropped is the caller's text.
         tracing::info!(code = warning.code, encoder, "the model warns");
         self.record(|| self.worker.store.record_warning(&self.leased.lease, &warning)).await
+    }
+
+    /// Keeps a preview for whoever looks on. Nothing depends on it.
+    async fn show(&self, preview: Preview) {
+        let Preview { index, step, picture } = preview;
+        let encode = tokio::task::spawn_blocking(move || encode::preview(&picture));
+        let Ok(Ok(content)) = encode.await else {
+            return tracing::debug!("failed to encode a preview");
+        };
+        let preview = NewPreview { image: index, step, content };
+        if let Err(error) = bounded(self.worker.store.keep_preview(self.leased.lease.job, &preview)).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "failed to keep a preview");
+        }
     }
 
     async fn encode(&self, output: Output) -> Result<Encoded, Cause> {

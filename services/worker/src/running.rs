@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use darkroom_jobs::{JobId, LeaseToken};
 use darkroom_store::{Lease, Progress};
@@ -24,6 +25,13 @@ pub(crate) enum Stop {
     Draining,
     /// A result could not be stored: the rest would be in vain.
     Failed,
+}
+
+/// Whether somebody looks on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    Yes,
+    No,
 }
 
 /// Where an attempt is on the device.
@@ -49,7 +57,14 @@ pub(crate) struct RunningAttempt {
     began: OnceLock<Instant>,
     phase: Mutex<Phase>,
     progress: Mutex<Option<Progress>>,
+    /// Whether somebody looks on.
+    watched: AtomicBool,
+    /// When the latest preview was made.
+    previewed: Mutex<Option<Instant>>,
 }
+
+/// Least time between two previews of an attempt.
+const PREVIEW_PERIOD: Duration = Duration::from_secs(1);
 
 impl RunningAttempt {
     fn new(lease: Lease) -> Self {
@@ -61,7 +76,27 @@ impl RunningAttempt {
             began: OnceLock::new(),
             phase: Mutex::new(Phase::Away),
             progress: Mutex::new(None),
+            watched: AtomicBool::new(false),
+            previewed: Mutex::new(None),
         }
+    }
+
+    /// Whether somebody looks on.
+    pub(crate) fn watch(&self, watched: Watched) {
+        self.watched.store(watched == Watched::Yes, Ordering::Relaxed);
+    }
+
+    /// Whether it is time for another preview. Whoever is told so makes one.
+    pub(crate) fn wants_preview(&self) -> bool {
+        if !self.watched.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut previewed = lock(&self.previewed);
+        let due = previewed.is_none_or(|at| at.elapsed() >= PREVIEW_PERIOD);
+        if due {
+            *previewed = Some(Instant::now());
+        }
+        due
     }
 
     /// Its lease.

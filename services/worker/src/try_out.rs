@@ -67,6 +67,7 @@ impl RunArguments {
                 on_progress: &mut |progress| report.step(progress),
                 on_output: &mut |output| caption = Some(output),
                 on_warning: &mut |warning| report::warn(&warning),
+                previews: None,
             },
         )?;
         report.end();
@@ -95,6 +96,7 @@ impl RunArguments {
                 on_progress: &mut |progress| report.step(progress),
                 on_output: &mut write,
                 on_warning: &mut |warning| report::warn(&warning),
+                previews: None,
             },
         )?;
         report.end();

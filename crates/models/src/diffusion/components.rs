@@ -1,5 +1,6 @@
 //! From a folder to a [`LatentDiffusion`].
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 
 use candle_core::DType;
@@ -225,6 +226,7 @@ pub(super) fn load(
         embeddings: Embeddings::default(),
         denoiser: parts.denoiser,
         vae: parts.vae,
+        preview_map: OnceCell::new(),
         scheduler: configs.scheduler,
         safety_checker: safety.map(|files| files.load(device)).transpose()?,
         zeros_for_no_negative_prompt: configs.zeros_for_no_negative_prompt,

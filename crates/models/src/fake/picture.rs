@@ -17,6 +17,12 @@ pub(super) fn subject(prompt: &str, loras: &[Lora]) -> String {
     format!("{prompt}{}", words.concat())
 }
 
+/// A grey that is lighter the more steps are done.
+pub(super) fn preview(step: u32, steps: u32) -> RgbImage {
+    let grey = (255 * step / steps.max(1)).min(255) as u8;
+    RgbImage::from_pixel(16, 16, Rgb([grey; 3]))
+}
+
 /// A gradient with discs on it. Integer arithmetic only, so the bytes are the same everywhere.
 pub(super) fn draw(subject: &str, seed: u64, size: ImageSize) -> RgbImage {
     let mut random = ChaCha8Rng::seed_from_u64(fnv1a(subject.as_bytes()) ^ seed.rotate_left(32));

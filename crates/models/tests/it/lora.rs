@@ -101,6 +101,7 @@ fn leaves_as_it_was(mut model: LatentDiffusion, (component, layer): (&str, &str)
             on_progress: &mut |_| panic!("as a test of panics"),
             on_output: &mut |_| {},
             on_warning: &mut |_| {},
+            previews: None,
         };
         model.run(&request(both.to_vec()), &mut run)
     }));

@@ -167,6 +167,7 @@ fn told(
         on_progress: &mut on_progress,
         on_output: &mut on_output,
         on_warning: &mut |warning| warnings.push(warning),
+        previews: None,
     };
     let result = model(&mut run);
     Told { result, progress, outputs, warnings }

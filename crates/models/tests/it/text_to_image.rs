@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use candle_core::Tensor;
 use darkroom_jobs::{ImageSize, SchedulerKind, TextToImage};
-use darkroom_models::{Error, Exchange, LatentDiffusion, Progress, Request, Warning};
+use darkroom_models::{
+    Error, Exchange, LatentDiffusion, Model, Output, Preview, Previews, Progress, Request, Run, Warning,
+};
 use image::RgbImage;
+use image::imageops::{FilterType, resize};
 
 use crate::support::{Told, run, run_and_watch, run_with, shapes_sd, task};
 
@@ -209,4 +212,45 @@ fn noise_is_taken_from_a_file_and_tensors_are_left_in_one() {
         error.ends_with("(tensor noise): expected shape [3, 4, 8, 8], found shape [2, 4, 8, 8]"),
         "{error}"
     );
+}
+
+/// Runs with somebody who wants to see every step.
+fn shown(request: &Request) -> (Vec<Preview>, RgbImage) {
+    let mut previews = Vec::new();
+    let mut pictures = Vec::new();
+    let mut run = Run {
+        canceled: &AtomicBool::new(false),
+        on_progress: &mut |_| {},
+        on_output: &mut |output| pictures.push(output),
+        on_warning: &mut |_| {},
+        previews: Some(Previews { wanted: &|| true, show: &mut |preview| previews.push(preview) }),
+    };
+    shapes_sd().run(request, &mut run).unwrap();
+    match pictures.remove(0) {
+        Output::Image { image, .. } => (previews, image),
+        Output::Text(_) => panic!("a picture was asked for"),
+    }
+}
+
+/// How far the colours of two pictures of the same size are apart on average, 0 to 255.
+fn apart(one: &RgbImage, other: &RgbImage) -> f64 {
+    assert_eq!(one.dimensions(), other.dimensions());
+    let bytes = one.as_raw().iter().zip(other.as_raw());
+    let sum: u64 = bytes.map(|(one, other)| u64::from(one.abs_diff(*other))).sum();
+    sum as f64 / one.as_raw().len() as f64
+}
+
+#[test]
+fn previews_come_to_look_like_the_picture() {
+    let request = request(TextToImage { steps: 20, guidance_scale: 4.0, ..task("a red circle on white") });
+    let (previews, picture) = shown(&request);
+    assert_eq!(previews.iter().map(|preview| preview.step).collect::<Vec<_>>(), (1..20).collect::<Vec<_>>());
+    let (width, height) = previews[0].picture.dimensions();
+    assert_eq!((picture.width() % width, picture.height() % height), (0, 0));
+    let small = resize(&picture, width, height, FilterType::Triangle);
+    let apart = |at: usize| apart(&previews[at].picture, &small);
+    let (first, last) = (apart(0), apart(18));
+    assert!(last < 60.0 && last < first / 2.0, "first {first}, last {last}");
+    // Nobody's looking on changes what is made.
+    assert_eq!(run(&mut shapes_sd(), &request).pictures()[0].2, &picture);
 }

@@ -14,6 +14,7 @@ mod limits;
 mod model;
 mod outbox;
 mod place;
+mod previews;
 mod reap;
 mod replay;
 mod schema;

@@ -1,12 +1,14 @@
-//! A job's versions and its progress, one after the other.
+//! A job's versions, its progress and its previews, one after the other.
+
+use std::sync::Arc;
 
 use darkroom_jobs::{JobId, TenantId};
-use darkroom_store::{Job, JobVersion, Progress};
+use darkroom_store::{Job, JobVersion, Preview, Progress};
 use futures_util::{Stream, StreamExt, future, stream};
 
 use super::Jobs;
 use crate::Error;
-use crate::watch::Watching;
+use crate::watch::{Viewing, Watching};
 
 /// What has changed.
 #[derive(Debug)]
@@ -15,6 +17,15 @@ pub(crate) enum Update {
     Job(Box<Job>),
     /// It is further than before.
     Progress(Progress),
+    /// A picture in work looks like this.
+    Preview(Arc<Preview>),
+}
+
+/// Whether pictures in work are told as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Previews {
+    Shown,
+    Hidden,
 }
 
 /// Somebody who is told.
@@ -23,6 +34,7 @@ struct Following {
     tenant: TenantId,
     id: JobId,
     watching: Watching,
+    viewing: Option<Viewing>,
     told: Option<Told>,
 }
 
@@ -41,9 +53,11 @@ impl Jobs {
         &self,
         tenant: TenantId,
         id: JobId,
+        previews: Previews,
     ) -> impl Stream<Item = Result<Update, Error>> + Send + use<> {
         let watching = self.watch.begin(id);
-        let following = Following { jobs: self.clone(), tenant, id, watching, told: None };
+        let viewing = (previews == Previews::Shown).then(|| self.watch.view(id));
+        let following = Following { jobs: self.clone(), tenant, id, watching, viewing, told: None };
         stream::unfold(following, |mut following| async move {
             let update = following.next().await?;
             if update.is_err() {
@@ -59,10 +73,10 @@ impl Jobs {
         tenant: TenantId,
         id: JobId,
     ) -> impl Stream<Item = Result<Job, Error>> + Send + use<> {
-        self.follow(tenant, id).filter_map(|update| {
+        self.follow(tenant, id, Previews::Hidden).filter_map(|update| {
             future::ready(match update {
                 Ok(Update::Job(job)) => Some(Ok(*job)),
-                Ok(Update::Progress(_)) => None,
+                Ok(Update::Progress(_) | Update::Preview(_)) => None,
                 Err(error) => Some(Err(error)),
             })
         })
@@ -81,6 +95,7 @@ impl Following {
             };
             tokio::select! {
                 () = self.watching.until(news) => {}
+                preview = next(&mut self.viewing) => return Some(Ok(Update::Preview(preview))),
                 () = self.jobs.stop.cancelled() => return None,
             }
             match self.watching.latest() {
@@ -98,5 +113,13 @@ impl Following {
         let job = self.jobs.find(self.tenant, self.id).await?;
         self.told = Some(Told { version: job.version, progress: job.progress, end: job.state.is_final() });
         Ok(Update::Job(Box::new(job)))
+    }
+}
+
+/// The next preview; never, for who does not look on.
+async fn next(viewing: &mut Option<Viewing>) -> Arc<Preview> {
+    match viewing {
+        Some(viewing) => viewing.next().await,
+        None => std::future::pending().await,
     }
 }

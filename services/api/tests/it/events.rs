@@ -1,10 +1,13 @@
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use darkroom_store::NewPreview;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::app::{Answer, App, OTHER_KEY, SOON};
+use crate::app::{Answer, App, OTHER_KEY, SOON, eventually};
 
 /// A stream that is being read.
 struct Events {
@@ -22,7 +25,8 @@ struct Event {
 
 impl Events {
     async fn of(app: &App, id: &str, last: Option<&str>) -> Self {
-        let mut request = app.get(&format!("/v1/jobs/{id}/events"));
+        let path = if id.contains('/') { format!("/v1/jobs/{id}") } else { format!("/v1/jobs/{id}/events") };
+        let mut request = app.get(&path);
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
@@ -94,6 +98,39 @@ async fn progress_is_told_in_between() {
         assert_eq!(event.data, json!({"image": 0, "images": 1, "step": step, "steps": 4}));
     }
     drop(events);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn pictures_in_work_are_shown_to_who_asks() {
+    let app = App::start().await;
+    let id = app.queued().await;
+    let job = id.parse().unwrap();
+    let worker = app.worker();
+    let leased = worker.lease().await;
+    let store = &app.database.store;
+    let mut others = Events::of(&app, &id, None).await;
+    others.state("running").await;
+    assert_eq!(store.watched_jobs(&[job]).await.unwrap(), [], "nobody looks on");
+
+    let mut events = Events::of(&app, &format!("{id}/events?previews=true"), None).await;
+    events.state("running").await;
+    eventually("the worker hears of it", async || store.watched_jobs(&[job]).await.unwrap() == [job]).await;
+    for step in [1, 2] {
+        let preview = NewPreview { image: 0, step, content: format!("picture {step}").into_bytes() };
+        store.keep_preview(job, &preview).await.unwrap();
+        let event = events.next().await.unwrap();
+        assert_eq!((event.name.as_str(), event.id), ("preview", None));
+        let content = BASE64_STANDARD.encode(format!("picture {step}"));
+        let expected = json!({"image": 0, "step": step, "content_type": "image/webp", "content": content});
+        assert_eq!(event.data, expected);
+    }
+    worker.store_picture(&leased, b"not really a picture").await;
+    others.state("running").await;
+    events.state("running").await;
+    drop(others);
+    let wrong = Answer::of(app.get(&format!("/v1/jobs/{id}/events?previews=yes&x=1"))).await;
+    assert_eq!(wrong.refusal(), (422, "invalid_request".to_owned()));
     app.stop().await;
 }
 

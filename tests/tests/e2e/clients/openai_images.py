@@ -39,6 +39,11 @@ completed = [event for event in events if event.type == "image_generation.comple
 equal(len(completed), 2)
 assert all(base64.b64decode(event.b64_json).startswith(PNG) for event in completed)
 equal((completed[0].size, completed[0].usage.total_tokens), ("64x64", 0))
+events = list(client.images.generate(prompt="slow", model=SLOW_MODEL, stream=True, partial_images=2, extra_body={"steps": 5}))
+partial = [event for event in events if event.type == "image_generation.partial_image"]
+equal([event.partial_image_index for event in partial], [0, 1])
+assert all(base64.b64decode(event.b64_json).startswith(WEBP) for event in partial)
+equal(events[-1].type, "image_generation.completed")
 with raises(openai.APIError) as raised:
     list(client.images.generate(prompt="a [fake:invalid_input]", stream=True))
 equal(raised[0].code, "invalid_input")

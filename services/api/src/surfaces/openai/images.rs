@@ -30,7 +30,7 @@ pub(super) async fn generate(
     let received = intake.received(asked.document, body);
     let (job, answering) = call.submit_once(&intake, &jobs, received, repeated(&call.headers)).await?;
     if asked.form == Form::Stream {
-        return Ok(answering.watch(stream::events(&jobs, results, &job)));
+        return Ok(answering.watch(stream::events(&jobs, results, &job, asked.partial_images)));
     }
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {
@@ -56,6 +56,8 @@ enum Form {
 struct Asked {
     document: Value,
     form: Form,
+    /// Most events for a picture in work.
+    partial_images: u32,
 }
 
 /// Parameters of pictures that OpenAI has no word for, under their native names.
@@ -100,8 +102,7 @@ impl Asked {
             input.insert("safety_check".to_owned(), false.into());
         }
         let url = choice(&mut fields, "response_format", &["b64_json", "url"]) == Some("url");
-        // There may be fewer than that.
-        fields.small("partial_images", 0..=3);
+        let partial_images = fields.small("partial_images", 0..=3).unwrap_or(0);
         let form = match fields.boolean("stream") {
             Some(true) if url => {
                 fields.error("response_format", "choice", "expected b64_json: events hold their pictures");
@@ -126,7 +127,7 @@ impl Asked {
         if let Some(user) = user {
             document["metadata"] = json!({"user": user});
         }
-        Ok(Self { document, form })
+        Ok(Self { document, form, partial_images })
     }
 }
 

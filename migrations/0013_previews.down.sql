@@ -1,0 +1,2 @@
+drop table job_previews;
+drop table job_watchers;
