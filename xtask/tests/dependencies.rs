@@ -76,6 +76,17 @@ fn parts_do_not_know_one_another() {
     }
 }
 
+/// What is said about a job is a function of its rows, for whoever says it.
+#[test]
+fn surfaces_know_jobs_rows_and_links_and_do_no_io() {
+    let known = ["darkroom-jobs", "darkroom-links", "darkroom-store"];
+    let banned = ["axum", "reqwest", "tokio", "rand"];
+    for name in &dependencies()["darkroom-surfaces"] {
+        let ours = name.starts_with("darkroom-");
+        assert!(if ours { known.contains(&name.as_str()) } else { !banned.contains(&name.as_str()) }, "{name}");
+    }
+}
+
 #[test]
 fn domain_depends_on_none_of_ours_and_does_no_io() {
     let banned = ["tokio", "reqwest", "sqlx", "axum", "rand"];

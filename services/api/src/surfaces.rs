@@ -12,7 +12,8 @@ mod replicate;
 
 use axum::Router;
 use axum::http::StatusCode;
-use darkroom_jobs::{Catalog, Lane, Model, Pipeline};
+use darkroom_jobs::{Catalog, Model, Pipeline};
+use darkroom_surfaces::OWNER;
 use serde_json::Value;
 
 use crate::{Api, Problem};
@@ -46,15 +47,6 @@ pub(crate) fn refusal(path: &str, problem: &Problem) -> Option<SurfaceRefusal> {
     };
     let surface = SURFACES.iter().find(|surface| surface.prefixes.iter().any(below))?;
     Some((surface.refusal)(problem))
-}
-
-/// The owner in the paths of models whose names have none.
-const OWNER: &str = "darkroom";
-
-/// A model's name with an owner in front, as some systems have it in their paths.
-fn model_path(lane: &Lane) -> String {
-    let name = lane.model();
-    if name.contains('/') { name.to_owned() } else { format!("{OWNER}/{name}") }
 }
 
 /// The model of either pipeline that goes by this id or alias, or has it behind [`OWNER`].

@@ -7,7 +7,6 @@ mod create;
 mod input;
 mod models;
 mod outputs;
-mod prediction;
 mod predictions;
 mod stream;
 

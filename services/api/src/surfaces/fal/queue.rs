@@ -6,13 +6,14 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use darkroom_jobs::{JobId, JobState, TenantId};
 use darkroom_store::{Canceled, Job, Progress};
+use darkroom_surfaces::fal::Ended;
+use darkroom_surfaces::model_path;
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use super::result::{self, Answer, told};
 use crate::deadline::bounded;
 use crate::jobs::{Jobs, Until};
-use crate::surfaces::model_path;
 use crate::{Error, Links, Reader, Submitter};
 
 /// A status that has not changed is held back for so long: clients ask ten times a second.
@@ -64,7 +65,7 @@ pub(super) async fn status(
     // The client ends without these two.
     answer["logs"] = if logs { lines(&job) } else { Value::Null };
     answer["metrics"] = metrics(&job);
-    if let Some(ended) = result::Ended::of(&job) {
+    if let Some(ended) = Ended::of(&job) {
         answer["error"] = ended.message.into();
         answer["error_type"] = ended.error_type.into();
     }

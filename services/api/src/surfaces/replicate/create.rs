@@ -7,9 +7,9 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::{Fields, Model};
+use darkroom_surfaces::replicate::{Told, prediction};
 use serde_json::{Map, Value};
 
-use super::prediction::{Told, prediction};
 use super::{input, models};
 use crate::intake::Intake;
 use crate::jobs::{Jobs, Until};
@@ -56,7 +56,7 @@ async fn create(
             status = StatusCode::ACCEPTED;
         }
     }
-    Ok((status, Json(prediction(&job, &jobs.links, Told::AtCreation))).into_response())
+    Ok((status, Json(prediction(&job, Some(&jobs.links), Told::AtCreation))).into_response())
 }
 
 fn document(intake: &Intake, sent: &Value, model: Option<&Model>) -> Result<Value, Error> {

@@ -1,6 +1,6 @@
-//! A prediction's input, to and from the parameters of a job.
+//! A prediction's input as the parameters of a job.
 
-use darkroom_jobs::{ImageSize, Model, Pipeline, SchedulerKind, Task};
+use darkroom_jobs::{ImageSize, Model, Pipeline, SchedulerKind};
 use serde_json::{Map, Value, json};
 
 use crate::{Error, ProblemField};
@@ -122,29 +122,6 @@ fn multiple(side: f64, model: &Model) -> u32 {
     let step = ImageSize::MULTIPLE;
     let steps = (side / f64::from(step)).round() as u32;
     (steps.max(1) * step).min(model.limits.max_side / step * step)
-}
-
-/// The input of a job, in Replicate's words.
-pub(super) fn of_task(task: &Task) -> Value {
-    match task {
-        Task::TextToImage(task) => {
-            let mut input = json!({
-                "prompt": task.prompt.as_str(), "width": task.size.width(), "height": task.size.height(),
-                "num_outputs": task.images, "num_inference_steps": task.steps, "guidance": task.guidance_scale,
-                "seed": task.seed, "output_format": task.output.format.name().as_str(),
-                "disable_safety_checker": !task.safety_check
-            });
-            if let Some(negative) = &task.negative_prompt {
-                input["negative_prompt"] = negative.as_str().into();
-            }
-            if let Some(quality) = task.output.format.quality() {
-                input["output_quality"] = quality.get().into();
-            }
-            input
-        }
-        // Where the picture came from is not kept.
-        Task::ImageToText(task) => json!({"prompt": task.prompt}),
-    }
 }
 
 #[cfg(test)]

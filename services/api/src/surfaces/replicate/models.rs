@@ -3,19 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use darkroom_jobs::{Catalog, Lane, Model, Pipeline};
+use darkroom_surfaces::model_path;
+use darkroom_surfaces::replicate::version_id;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
-use super::prediction::makes;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
-use crate::surfaces::{model_named, model_path};
+use crate::surfaces::model_named;
 use crate::{Error, Links, Reader};
-
-/// The id of a model's one version: 64 hexadecimal digits.
-pub(super) fn version_id(lane: &Lane) -> String {
-    hex::encode(Sha256::digest(lane.to_string()))
-}
 
 /// The model that is called so, in the form `owner/name`.
 pub(super) fn named<'c>(catalog: &'c Catalog, owner: &str, name: &str) -> Result<&'c Model, Error> {
@@ -108,4 +103,12 @@ fn version_of(model: &Model) -> Value {
         "id": version_id(&model.lane), "created_at": MADE, "cog_version": "0.9.0",
         "openapi_schema": {"components": {"schemas": {"Input": input, "Output": output}}}
     })
+}
+
+/// What a model makes.
+fn makes(lane: &Lane) -> &'static str {
+    match lane.pipeline() {
+        Pipeline::TextToImage => "pictures",
+        Pipeline::ImageToText => "captions",
+    }
 }

@@ -3,10 +3,10 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use darkroom_store::{Canceled, JobFilter};
+use darkroom_surfaces::replicate::{Told, prediction};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::prediction::{Told, prediction};
 use crate::deadline::bounded;
 use crate::jobs::{JobPath, Jobs};
 use crate::{Error, ProblemField, Reader, Submitter, cursor};
@@ -20,7 +20,7 @@ pub(super) async fn show(
     JobPath(id): JobPath,
 ) -> Result<Json<Value>, Error> {
     let job = jobs.find(tenant, id).await?;
-    Ok(Json(prediction(&job, &jobs.links, Told::Later)))
+    Ok(Json(prediction(&job, Some(&jobs.links), Told::Later)))
 }
 
 /// Canceling what is over changes nothing.
@@ -33,7 +33,7 @@ pub(super) async fn cancel(
         return Err(Error::NotFound("prediction"));
     }
     let job = jobs.find(key.tenant, id).await?;
-    Ok(Json(prediction(&job, &jobs.links, Told::Later)))
+    Ok(Json(prediction(&job, Some(&jobs.links), Told::Later)))
 }
 
 pub(super) async fn list(
@@ -57,6 +57,7 @@ pub(super) async fn list(
     let next = found.last().filter(|_| more).map(|job| {
         jobs.links.path(&format!("/replicate/v1/predictions?cursor={}", cursor::encode(job.id.as_uuid())))
     });
-    let results: Vec<Value> = found.iter().map(|job| prediction(job, &jobs.links, Told::Later)).collect();
+    let results: Vec<Value> =
+        found.iter().map(|job| prediction(job, Some(&jobs.links), Told::Later)).collect();
     Ok(Json(json!({"next": next, "previous": null, "results": results})))
 }

@@ -8,11 +8,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::JobState;
 use darkroom_store::Job;
+use darkroom_surfaces::replicate;
 use futures_util::{StreamExt, stream};
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::{outputs, prediction};
 use crate::jobs::{JobPath, Jobs};
 use crate::{Error, Links};
 
@@ -49,11 +49,11 @@ fn events(job: &Job, links: &Links, told: usize) -> Vec<Event> {
     for (index, artifact) in job.artifacts.iter().enumerate().skip(told) {
         let data = match &artifact.text {
             Some(text) => text.clone(),
-            None => outputs::url(artifact, links).as_str().unwrap_or_default().to_owned(),
+            None => replicate::output_url(artifact, links),
         };
         events.push(event("output", &format!("{}:{index}", job.version), &data));
     }
-    if let Some(error) = prediction::error(job) {
+    if let Some(error) = replicate::error(job) {
         events.push(event("error", &format!("{}:error", job.version), &json!({"detail": error}).to_string()));
     }
     if job.state.is_final() {

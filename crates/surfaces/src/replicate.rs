@@ -1,37 +1,63 @@
-//! A job as a prediction.
+//! Replicate: a job as a prediction.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::{JobState, Lane, Pipeline, Task};
-use darkroom_store::{Job, Progress};
+use darkroom_jobs::{JobId, JobState, Lane, Pipeline, Task, TenantId};
+use darkroom_links::Links;
+use darkroom_store::{Artifact, Job, Progress};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::{input, models, outputs};
-use crate::Links;
-use crate::surfaces::model_path;
+use crate::model_path;
 
 /// To whom a prediction is told: the clients take another word than `starting` for the end of what they waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub enum Told {
     /// To who made it and waits.
     AtCreation,
+    /// To everybody else.
     Later,
 }
 
+/// The id of a model's one version: 64 hexadecimal digits.
+pub fn version_id(lane: &Lane) -> String {
+    hex::encode(Sha256::digest(lane.to_string()))
+}
+
 /// The prediction for `job`.
-pub(super) fn prediction(job: &Job, links: &Links, told: Told) -> Value {
-    let at = |path: &str| links.path(&format!("/replicate/v1/predictions/{}{path}", job.id));
-    let status = status(job, told);
-    let stream = format!("/stream?token={}", links.follow_token(job.tenant, job.id));
+pub fn prediction(job: &Job, links: Option<&Links>, told: Told) -> Value {
     json!({
-        "id": job.id, "model": model_path(&job.lane), "version": models::version_id(&job.lane),
-        "input": input::of_task(&job.task), "output": output(job, links), "data_removed": false,
-        "error": error(job), "status": status, "source": "api", "logs": logs(job),
+        "id": job.id, "model": model_path(&job.lane), "version": version_id(&job.lane),
+        "input": input(&job.task), "output": output(job, links), "data_removed": false,
+        "error": error(job), "status": status(job.state, told), "source": "api", "logs": logs(job),
         "created_at": moment(job.created_at), "started_at": job.started_at.map(moment),
-        "completed_at": job.finished_at.map(moment), "metrics": metrics(job),
-        "urls": {"web": links.job(job.id), "get": at(""), "cancel": at("/cancel"), "stream": at(&stream)}
+        "completed_at": job.finished_at.map(moment), "metrics": metrics(job), "urls": urls(job.id, Some(job.tenant), links)
     })
+}
+
+/// What is left of the prediction of a job that was deleted when it was final.
+pub fn removed_prediction(id: JobId, state: JobState, links: Option<&Links>) -> Value {
+    json!({
+        "id": id, "input": {}, "output": null, "data_removed": true, "error": null,
+        "status": status(state, Told::Later), "source": "api", "logs": "", "metrics": {}, "urls": urls(id, None, links)
+    })
+}
+
+/// Where a prediction leads. It can be streamed as long as it is there: with a token, since not every client sends its
+/// key for that.
+fn urls(id: JobId, owner: Option<TenantId>, links: Option<&Links>) -> Value {
+    let at = |path: &str| links.map(|links| links.path(&format!("/replicate/v1/predictions/{id}{path}")));
+    let token = owner.zip(links).map(|(tenant, links)| links.follow_token(tenant, id));
+    let stream = token.and_then(|token| at(&format!("/stream?token={token}")));
+    json!({
+        "web": links.map(|links| links.job(id)), "get": at(""), "cancel": at("/cancel"), "stream": stream
+    })
+}
+
+/// Where an output is fetched.
+pub fn output_url(artifact: &Artifact, links: &Links) -> String {
+    links.result_below("/replicate/v1/outputs", artifact.id, &artifact.content_type)
 }
 
 fn moment(at: DateTime<Utc>) -> String {
@@ -39,8 +65,8 @@ fn moment(at: DateTime<Utc>) -> String {
 }
 
 /// Only words that the clients know: an unknown one ends them.
-pub(super) fn status(job: &Job, told: Told) -> &'static str {
-    match job.state {
+fn status(state: JobState, told: Told) -> &'static str {
+    match state {
         JobState::Queued => "starting",
         JobState::Running if told == Told::AtCreation => "starting",
         JobState::Running => "processing",
@@ -51,7 +77,7 @@ pub(super) fn status(job: &Job, told: Told) -> &'static str {
 }
 
 /// Why a prediction has no output.
-pub(super) fn error(job: &Job) -> Option<String> {
+pub fn error(job: &Job) -> Option<String> {
     match job.state {
         JobState::Failed => {
             Some(job.failure.as_ref().map_or_else(|| "the job failed".to_owned(), |it| it.message.clone()))
@@ -62,16 +88,41 @@ pub(super) fn error(job: &Job) -> Option<String> {
 }
 
 /// What is there: a list of pictures, or a caption.
-fn output(job: &Job, links: &Links) -> Value {
+fn output(job: &Job, links: Option<&Links>) -> Value {
     match job.lane.pipeline() {
         _ if job.artifacts.is_empty() => Value::Null,
-        Pipeline::TextToImage => job.artifacts.iter().map(|artifact| outputs::url(artifact, links)).collect(),
+        Pipeline::TextToImage => {
+            job.artifacts.iter().map(|artifact| links.map(|links| output_url(artifact, links))).collect()
+        }
         Pipeline::ImageToText => job.artifacts.iter().find_map(|it| it.text.as_deref()).into(),
     }
 }
 
+/// The input of a job, in Replicate's words.
+fn input(task: &Task) -> Value {
+    match task {
+        Task::TextToImage(task) => {
+            let mut input = json!({
+                "prompt": task.prompt.as_str(), "width": task.size.width(), "height": task.size.height(),
+                "num_outputs": task.images, "num_inference_steps": task.steps, "guidance": task.guidance_scale,
+                "seed": task.seed, "output_format": task.output.format.name().as_str(),
+                "disable_safety_checker": !task.safety_check
+            });
+            if let Some(negative) = &task.negative_prompt {
+                input["negative_prompt"] = negative.as_str().into();
+            }
+            if let Some(quality) = task.output.format.quality() {
+                input["output_quality"] = quality.get().into();
+            }
+            input
+        }
+        // Where the picture came from is not kept.
+        Task::ImageToText(task) => json!({"prompt": task.prompt}),
+    }
+}
+
 /// Lines such as the models' programs print. A bar as tqdm draws it is how the clients know of progress.
-pub(super) fn logs(job: &Job) -> String {
+fn logs(job: &Job) -> String {
     let Task::TextToImage(task) = &job.task else { return String::new() };
     let mut logs = format!("Using seed: {}\n", task.seed);
     let steps = u64::from(task.steps) * u64::from(task.images);
@@ -109,14 +160,6 @@ fn metrics(job: &Job) -> Value {
         }),
         (None, Some(finished)) => json!({"total_time": seconds(job.created_at, finished)}),
         _ => json!({}),
-    }
-}
-
-/// The model and what it makes, for whoever asks by its lane.
-pub(super) fn makes(lane: &Lane) -> &'static str {
-    match lane.pipeline() {
-        Pipeline::TextToImage => "pictures",
-        Pipeline::ImageToText => "captions",
     }
 }
 
