@@ -26,6 +26,7 @@ mod submission;
 mod task;
 mod transition;
 mod warning;
+mod webhook;
 
 pub use catalog::{
     Catalog, CatalogError, Defaults, Limits, Lora, Model, Repository, SafetyChecker, Source, is_commit,
@@ -45,3 +46,4 @@ pub use task::{
 };
 pub use transition::Transition;
 pub use warning::Warning;
+pub use webhook::{JobWebhook, WebhookForm};

@@ -1,6 +1,7 @@
 //! Submissions: a caller's JSON document checked into a [`Task`], with every mistake found in one pass.
 
 mod picture;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::fields::{Fields, shortened};
 use crate::{
-    Catalog, ImageSize, ImageToText, InputImage, Lane, Limits, Model, Pipeline, Priority, Prompt,
+    Catalog, ImageSize, ImageToText, InputImage, JobWebhook, Lane, Limits, Model, Pipeline, Priority, Prompt,
     SchedulerKind, Task, TextToImage,
 };
 
@@ -71,6 +72,8 @@ pub struct JobOptions {
     pub retention: Duration,
     /// The caller's own labels.
     pub metadata: BTreeMap<String, String>,
+    /// Where its end is told besides its owner's webhooks. The URL is as the caller sent it.
+    pub webhook: Option<JobWebhook>,
 }
 
 impl JobOptions {
@@ -98,8 +101,10 @@ pub fn parse_submission(
     fields.require("pipeline", "expected one of text-to-image, image-to-text");
     let model = fields.string("model");
     let input = fields.take("input");
-    let options = options(&mut fields);
+    let mut options = options(&mut fields);
+    let webhook = fields.take("webhook");
     fields.refuse_others();
+    options.webhook = webhook.and_then(|value| webhook::webhook(value, &mut errors));
     let Some(pipeline) = pipeline else { return Err(Invalid::Fields(errors)) };
     let model = choose(catalog, pipeline, model)?;
     let task = match pipeline {
@@ -140,6 +145,7 @@ fn options(fields: &mut Fields<'_, '_>) -> JobOptions {
         deadline: fields.integer("deadline_seconds", 1..=max_s).map(Duration::from_secs),
         retention: retention_s.map_or(JobOptions::MAX_RETENTION, Duration::from_secs),
         metadata: metadata(fields),
+        webhook: None,
     }
 }
 

@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::webhooks::words;
 use crate::{Error, Job, Store};
 
 /// A job to be accepted.
@@ -62,7 +63,7 @@ pub enum Accepted {
 }
 
 impl Store {
-    /// Accepts a job: the job, its request and the row that becomes its first ticket, in one statement.
+    /// Accepts a job: the job, its request, its webhook and the row that becomes its first ticket, in one statement.
     /// When this returns, the job survives the loss of any one process.
     ///
     /// Where the connection breaks before the answer is there, it is done once more: the job's id tells whether the
@@ -98,6 +99,8 @@ impl Store {
     /// Whether the rows were made; not when the id or the idempotency key is taken.
     async fn insert(&self, job: &NewJob) -> Result<bool, Error> {
         let Submission { lane, task, options } = &job.submission;
+        let webhook = options.webhook.as_ref();
+        let events = webhook.map(|webhook| words(&webhook.events)).unwrap_or_default();
         let made = sqlx::query_scalar!(
             r#"
             with job as (
@@ -111,6 +114,20 @@ impl Store {
             ), request as (
                 insert into job_requests (job_id, task, metadata, request_hash, traceparent)
                 select id, $12, $13, $14, $15 from job
+            ), known as (
+                -- Locked against the sweeper.
+                select id from webhooks where tenant_id = $2 and form = $18 and url = $17 and for_jobs
+                for key share
+            ), made as (
+                insert into webhooks (id, tenant_id, url, description, events, form, for_jobs)
+                select uuid_v7(), $2, $17, '', '{}', $18, true
+                from job where $17 is not null and not exists (select from known)
+                on conflict (tenant_id, form, url) where for_jobs do update set updated_at = now()
+                returning id
+            ), hook as (
+                insert into job_webhooks (job_id, webhook_id, events)
+                select job.id, endpoint.id, $19
+                from job cross join (select id from known union all select id from made) endpoint
             ), ticket as (
                 insert into outbox (lane) select $3 from job
             )
@@ -131,7 +148,10 @@ impl Store {
             Json(&options.metadata) as _,
             &job.request_hash[..],
             job.traceparent,
-            job.api_key
+            job.api_key,
+            webhook.map(|webhook| webhook.url.as_str()),
+            webhook.map(|webhook| webhook.form.as_str()),
+            &events
         )
         .fetch_optional(&self.pool)
         .await?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{DeliveryId, Event, JobId, TenantId, WebhookId};
+use darkroom_jobs::{DeliveryId, Event, JobId, TenantId, WebhookForm, WebhookId};
 use secrecy::SecretSlice;
 
 use crate::rows::At;
@@ -28,6 +28,8 @@ pub struct DueDelivery {
     pub failures: u32,
     /// Where to post to.
     pub url: String,
+    /// What it looks like.
+    pub form: WebhookForm,
     /// What signs it: the current secret, and during a rotation the one before.
     pub secrets: Vec<SecretSlice<u8>>,
     /// W3C trace context of the job's submission.
@@ -109,24 +111,25 @@ impl Store {
         // one endpoint cost no more than the one waiting for another.
         let rows = sqlx::query!(
             r#"
-            with recursive endpoint (id) as (
-                (select webhook_id from webhook_deliveries where state = 'pending' order by webhook_id limit 1)
+            with recursive next (id, webhook_id, next_attempt_at) as (
+                (select id, webhook_id, next_attempt_at from webhook_deliveries
+                 where state = 'pending' order by webhook_id, next_attempt_at limit 1)
                 union all
-                select (select d.webhook_id from webhook_deliveries d
-                        where d.state = 'pending' and d.webhook_id > e.id order by d.webhook_id limit 1)
-                from endpoint e where e.id is not null
-            ), head as (
-                select d.id, d.next_attempt_at,
-                       row_number() over (partition by w.tenant_id order by d.next_attempt_at)
-                       + (select count(*) from unnest($3::uuid[]) busy where busy = w.tenant_id) as place
-                from endpoint e
-                join webhooks w on w.id = e.id and w.disabled_at is null and w.deleted_at is null
+                select d.id, d.webhook_id, d.next_attempt_at
+                from next n
                 cross join lateral (
-                    select id, next_attempt_at from webhook_deliveries
-                    where webhook_id = e.id and state = 'pending' and next_attempt_at <= now()
-                    order by next_attempt_at limit 1
+                    select id, webhook_id, next_attempt_at from webhook_deliveries
+                    where state = 'pending' and webhook_id > n.webhook_id
+                    order by webhook_id, next_attempt_at limit 1
                 ) d
-                where (select count(*) from unnest($2::uuid[]) busy where busy = w.id) < $4
+            ), head as (
+                select n.id, n.next_attempt_at,
+                       row_number() over (partition by w.tenant_id order by n.next_attempt_at)
+                       + (select count(*) from unnest($3::uuid[]) busy where busy = w.tenant_id) as place
+                from next n
+                join webhooks w on w.id = n.webhook_id and w.disabled_at is null and w.deleted_at is null
+                where n.next_attempt_at <= now()
+                  and (select count(*) from unnest($2::uuid[]) busy where busy = w.id) < $4
             ), due as (
                 select id from webhook_deliveries
                 where id = any(array(select id from head where place <= $5 order by next_attempt_at limit $1))
@@ -138,11 +141,13 @@ impl Store {
                 returning d.*
             )
             select c.id as "id!", c.webhook_id as "webhook_id!", w.tenant_id, c.job_id, c.event as "event!",
-                   c.created_at as "created_at!", c.failures as "failures!", w.url, w.secret as "secret!",
+                   c.created_at as "created_at!", c.failures as "failures!", w.url, w.form,
+                   case when w.for_jobs then t.webhook_secret else w.secret end as "secret!",
                    case when w.previous_secret_until > now() then w.previous_secret end as previous_secret,
                    r.traceparent as "traceparent?", now() as "claimed_at!"
             from claimed c
-            join webhooks w on w.id = c.webhook_id and w.secret is not null
+            join webhooks w on w.id = c.webhook_id and w.deleted_at is null
+            join tenants t on t.id = w.tenant_id
             left join job_requests r on r.job_id = c.job_id
             "#,
             limit,
@@ -165,6 +170,7 @@ impl Store {
                 created_at: row.created_at,
                 failures: at.integer("failures", row.failures)?,
                 url: row.url,
+                form: at.word("form", &row.form)?,
                 secrets: [Some(row.secret), row.previous_secret]
                     .into_iter()
                     .flatten()
@@ -220,6 +226,8 @@ impl Store {
                                        then 'failing' end
             from delivery
             where w.id = delivery.webhook_id and w.disabled_at is null and w.deleted_at is null
+              -- Nobody could enable again what jobs name.
+              and not w.for_jobs
               -- Most attempts change nothing here, and need not wait for one another.
               and case when $2 = 'delivered' then w.failing_since is not null
                        else $9 or w.failing_since is null or w.failing_since <= now() - $10 * interval '1 second' end

@@ -161,8 +161,8 @@ impl Store {
                               'error', a.error, 'response', a.response) order by a.number), '[]')
                        from webhook_attempts a where a.delivery_id = d.id) as "attempts!"
                from webhook_deliveries d join webhooks w on w.id = d.webhook_id
-               where d.webhook_id = $1 and w.tenant_id = $2 and w.deleted_at is null and d.id < $3
-                 and ($4::text is null or d.state = $4)
+               where d.webhook_id = $1 and w.tenant_id = $2 and w.deleted_at is null and not w.for_jobs
+                 and d.id < $3 and ($4::text is null or d.state = $4)
                order by d.id desc limit $5"#,
             webhook.as_uuid(),
             tenant.as_uuid(),
@@ -191,7 +191,7 @@ impl Store {
                set state = 'pending', failures = 0, next_attempt_at = now(), finished_at = null
                from webhooks w
                where d.id = $1 and d.webhook_id = $2 and w.id = d.webhook_id and w.tenant_id = $3
-                 and w.deleted_at is null and w.disabled_at is null
+                 and w.deleted_at is null and w.disabled_at is null and not w.for_jobs
                returning d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at,
                       (select coalesce(jsonb_agg(jsonb_build_object(
                               'started_at', a.started_at, 'duration_ms', a.duration_ms, 'status', a.status,
@@ -209,7 +209,8 @@ impl Store {
         // Told apart from a delivery that is not there: the endpoint's owner can do something about it.
         let there = sqlx::query_scalar!(
             r#"select d.id from webhook_deliveries d join webhooks w on w.id = d.webhook_id
-               where d.id = $1 and d.webhook_id = $2 and w.tenant_id = $3 and w.deleted_at is null"#,
+               where d.id = $1 and d.webhook_id = $2 and w.tenant_id = $3 and w.deleted_at is null
+                 and not w.for_jobs"#,
             delivery.as_uuid(),
             webhook.as_uuid(),
             tenant.as_uuid()
@@ -228,7 +229,7 @@ impl Store {
             DeliveryRow,
             r#"insert into webhook_deliveries (id, webhook_id, event)
                select uuid_v7(), id, $3 from webhooks
-               where id = $1 and tenant_id = $2 and deleted_at is null and disabled_at is null
+               where id = $1 and tenant_id = $2 and deleted_at is null and disabled_at is null and not for_jobs
                returning id, event, job_id, state, created_at, next_attempt_at, finished_at,
                          '[]'::jsonb as "attempts!""#,
             webhook.as_uuid(),

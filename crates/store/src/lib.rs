@@ -26,6 +26,7 @@ mod error;
 mod failed;
 mod fleet;
 mod heartbeat;
+mod job_webhooks;
 mod keys;
 mod lanes;
 mod lease;

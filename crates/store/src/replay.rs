@@ -194,8 +194,8 @@ async fn pick(
     Ok(ids)
 }
 
-/// Makes the jobs that run these again, of which the caller holds the locks: the same request under a new id, with
-/// a ticket. A job that was run again before is left out, by the unique index.
+/// Makes the jobs that run these again, of which the caller holds the locks: the same request and webhook under a new
+/// id, with a ticket. A job that was run again before is left out, by the unique index.
 async fn replay(
     transaction: &mut Transaction,
     failed: &[Uuid],
@@ -217,6 +217,9 @@ async fn replay(
             insert into job_requests (job_id, task, metadata, request_hash, traceparent)
             select replay.id, r.task, r.metadata, r.request_hash, r.traceparent
             from replay join job_requests r on r.job_id = replay.replay_of
+        ), hook as (
+            insert into job_webhooks (job_id, webhook_id, events)
+            select replay.id, j.webhook_id, j.events from replay join job_webhooks j on j.job_id = replay.replay_of
         ), ticket as (
             insert into outbox (lane) select lane from replay
         ), told as (

@@ -64,7 +64,14 @@ impl Store {
             with job as (update jobs set swept_at = now() where id = $1 returning id),
                  artifact as (delete from artifacts using job where job_id = job.id),
                  warning as (delete from job_warnings using job where job_id = job.id),
-                 attempt as (delete from attempts using job where job_id = job.id)
+                 attempt as (delete from attempts using job where job_id = job.id),
+                 hook as (delete from job_webhooks using job where job_id = job.id returning webhook_id),
+                 unused as (
+                     update webhooks w set unused_since = now() from hook
+                     where w.id = hook.webhook_id
+                       -- Those that were noted lately are not looked at for a while.
+                       and (w.unused_since is null or w.unused_since < now() - interval '30 minutes')
+                 )
             delete from job_requests using job where job_id = job.id
             "#,
             job.as_uuid()

@@ -135,7 +135,7 @@ impl TryFrom<WebhookRow> for Webhook {
     }
 }
 
-fn words(events: &[Event]) -> Vec<String> {
+pub(crate) fn words(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| event.as_str().to_owned()).collect()
 }
 
@@ -156,7 +156,7 @@ impl Store {
             WebhookRow,
             "insert into webhooks (id, tenant_id, url, description, events, secret)
              select $1, $2, $3, $4, $5, $6
-             where (select count(*) from webhooks where tenant_id = $2 and deleted_at is null) < $7
+             where (select count(*) from webhooks where tenant_id = $2 and deleted_at is null and not for_jobs) < $7
              returning id, url, description, events, created_at, updated_at, previous_secret_until, failing_since,
                        disabled_at, disabled_reason",
             new.id.as_uuid(),
@@ -181,7 +181,7 @@ impl Store {
             WebhookRow,
             "select id, url, description, events, created_at, updated_at, previous_secret_until, failing_since,
                     disabled_at, disabled_reason
-             from webhooks where tenant_id = $1 and deleted_at is null order by id",
+             from webhooks where tenant_id = $1 and deleted_at is null and not for_jobs order by id",
             tenant.as_uuid()
         )
         .fetch_all(&self.pool)
@@ -198,7 +198,7 @@ impl Store {
             WebhookRow,
             "select id, url, description, events, created_at, updated_at, previous_secret_until, failing_since,
                     disabled_at, disabled_reason
-             from webhooks where id = $1 and tenant_id = $2 and deleted_at is null",
+             from webhooks where id = $1 and tenant_id = $2 and deleted_at is null and not for_jobs",
             id.as_uuid(),
             tenant.as_uuid()
         )
@@ -229,7 +229,7 @@ impl Store {
                 disabled_at = case when $6 then null when not $6 then coalesce(disabled_at, now()) else disabled_at end,
                 disabled_reason =
                     case when $6 then null when not $6 then coalesce(disabled_reason, 'owner') else disabled_reason end
-            where id = $1 and tenant_id = $2 and deleted_at is null
+            where id = $1 and tenant_id = $2 and deleted_at is null and not for_jobs
             returning id, url, description, events, created_at, updated_at, previous_secret_until, failing_since,
                       disabled_at, disabled_reason
             "#,
@@ -261,7 +261,7 @@ impl Store {
             "update webhooks
              set previous_secret = secret, previous_secret_until = now() + $4 * interval '1 second', secret = $3,
                  updated_at = now()
-             where id = $1 and tenant_id = $2 and deleted_at is null
+             where id = $1 and tenant_id = $2 and deleted_at is null and not for_jobs
              returning id, url, description, events, created_at, updated_at, previous_secret_until, failing_since,
                        disabled_at, disabled_reason",
             id.as_uuid(),
@@ -282,7 +282,7 @@ impl Store {
         let deleted = sqlx::query!(
             "update webhooks
              set deleted_at = now(), secret = null, previous_secret = null, previous_secret_until = null
-             where id = $1 and tenant_id = $2 and deleted_at is null",
+             where id = $1 and tenant_id = $2 and deleted_at is null and not for_jobs",
             id.as_uuid(),
             tenant.as_uuid()
         )

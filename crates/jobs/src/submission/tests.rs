@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::Event;
 
 fn catalog() -> Catalog {
     Catalog::parse(
@@ -71,7 +72,7 @@ fn every_mistake_is_reported_at_once() {
       "/priority [choice] expected one of interactive, normal, background",
       "/deadline_seconds [range] expected an integer from 1 to 2592000",
       "/metadata [metadata] expected an object of at most 16 strings of at most 512 characters, with keys of 1 to 64 characters",
-      "/colour [unknown] unknown field: expected one of pipeline, model, input, retention_seconds, priority, deadline_seconds, metadata",
+      "/colour [unknown] unknown field: expected one of pipeline, model, input, retention_seconds, priority, deadline_seconds, metadata, webhook",
       "/input/prompt [text] must not be empty",
       "/input/width [multiple] expected a multiple of 8",
       "/input/height [range] expected an integer from 8 to 256",
@@ -211,4 +212,38 @@ proptest! {
         let stored = serde_json::to_value(&task).unwrap();
         prop_assert_eq!(serde_json::from_value::<Task>(stored).unwrap(), task);
     }
+}
+
+fn webhook(value: Value) -> Option<JobWebhook> {
+    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a"}, "webhook": value});
+    parse_submission(&catalog(), &document, None, 7).unwrap().options.webhook
+}
+
+#[test]
+fn a_webhook_is_a_url_or_has_one_with_events() {
+    let url = "https://shop.example/hooks";
+    assert_eq!(webhook(Value::Null), None);
+    let whole = webhook(json!(url)).unwrap();
+    assert_eq!((whole.url.as_str(), &whole.events[..]), (url, &Event::OF_JOBS[..]));
+    assert_eq!(webhook(json!({"url": url})), Some(whole));
+    let some = json!({"url": url, "events": ["job.failed", "job.succeeded", "job.failed"]});
+    assert_eq!(webhook(some).unwrap().events, [Event::JobSucceeded, Event::JobFailed]);
+}
+
+#[test]
+fn what_is_no_webhook_is_refused_with_its_place() {
+    let refused = |value: Value| {
+        let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a"}, "webhook": value});
+        errors(document).join("\n")
+    };
+    insta::assert_snapshot!(refused(json!(7)), @"/webhook [type] expected a URL, or an object with `url` and `events`");
+    insta::assert_snapshot!(refused(json!({"events": []})), @"
+    /webhook/url [required] expected an http:// or https:// URL
+    /webhook/events [type] expected a list of at least one event
+    ");
+    insta::assert_snapshot!(refused(json!({"url": 7, "events": ["job.failed", "webhook.test"], "form": "fal"})), @"
+    /webhook/url [type] expected a string
+    /webhook/events/1 [choice] expected one of job.succeeded, job.failed, job.canceled, job.expired
+    /webhook/form [unknown] unknown field: expected one of url, events
+    ");
 }

@@ -48,6 +48,7 @@ pub(crate) fn new_job(tenant: TenantId) -> NewJob {
         deadline: None,
         retention: JobOptions::MAX_RETENTION,
         metadata: [("who".to_owned(), "me".to_owned())].into(),
+        webhook: None,
     };
     NewJob {
         id: JobId::from_uuid(Uuid::now_v7()),

@@ -7,6 +7,7 @@ mod cancel;
 mod changes;
 mod courier;
 mod fairness;
+mod job_webhooks;
 mod keys;
 mod lanes;
 mod lease;

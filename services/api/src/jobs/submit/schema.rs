@@ -30,6 +30,27 @@ pub(crate) struct Submission {
     retention_seconds: Option<u64>,
     /// Labels of your own: at most 16, keys of 1 to 64 and values of at most 512 characters.
     metadata: Option<BTreeMap<String, String>>,
+    /// Where the end of this job is told.
+    webhook: Option<SubmittedWebhook>,
+}
+
+/// A URL, or one with the events to tell.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum SubmittedWebhook {
+    Url(String),
+    Webhook(SubmittedWebhookParameters),
+}
+
+/// A webhook for one job. Its messages are signed with the secret of `GET /v1/webhooks/secret`.
+#[derive(ToSchema)]
+pub(crate) struct SubmittedWebhookParameters {
+    /// Where messages are posted to: an http or https URL of at most 2,048 bytes that leads to a public address.
+    #[schema(example = "https://shop.example/hooks/darkroom")]
+    url: String,
+    /// What is told, at least one; all of them unless given.
+    #[schema(example = json!(["job.succeeded", "job.failed"]))]
+    events: Option<Vec<String>>,
 }
 
 /// Parameters of the pipeline.
@@ -149,6 +170,8 @@ mod tests {
         assert_eq!(taken(job, "/x"), documented::<Submission>());
         let job = json!({"pipeline": "text-to-image", "input": {"x": 1}});
         assert_eq!(taken(job, "/input/x"), documented::<TextToImageParameters>());
+        let job = json!({"pipeline": "text-to-image", "webhook": {"x": 1}});
+        assert_eq!(taken(job, "/webhook/x"), documented::<SubmittedWebhookParameters>());
         // The parser knows the picture as a field, to say where it is missing.
         let job = json!({"pipeline": "image-to-text", "input": {"x": 1}});
         assert_eq!(taken(job, "/input/x"), documented::<ImageToTextParameters>());

@@ -1,0 +1,81 @@
+//! Endpoints that jobs name: one for each tenant, URL and form, made with the first job that names it
+//! ([`Store::accept`]), and swept after the last.
+
+use std::time::Duration;
+
+use darkroom_jobs::TenantId;
+use secrecy::SecretSlice;
+
+use crate::{Error, Store};
+
+impl Store {
+    /// How long an endpoint is kept that no job names: a URL may be named again soon.
+    const UNUSED_ENDPOINT: Duration = Duration::from_secs(3600);
+
+    /// What signs the messages that jobs of this tenant ask for themselves; `None` when there is no such tenant.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn webhook_secret(&self, tenant: TenantId) -> Result<Option<SecretSlice<u8>>, Error> {
+        let secret =
+            sqlx::query_scalar!("select webhook_secret from tenants where id = $1", tenant.as_uuid())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(secret.map(SecretSlice::from))
+    }
+
+    /// Forgets endpoints that no job names and for which nothing is pending, with their deliveries; at most `limit` of
+    /// each. Says how many rows were deleted.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn forget_unused_webhooks(&self, limit: i64) -> Result<u64, Error> {
+        let mut transaction = self.pool.begin().await?;
+        // Nobody begins to name them until the commit; what somebody is about to name is left alone.
+        let unused = sqlx::query_scalar!(
+            "select id from webhooks where unused_since < now() - $2 * interval '1 second'
+             order by unused_since limit $1
+             for update skip locked",
+            limit,
+            Self::UNUSED_ENDPOINT.as_secs_f64()
+        )
+        .fetch_all(&mut transaction)
+        .await?;
+        let deliveries = sqlx::query!(
+            r#"
+            delete from webhook_deliveries where id = any(array(
+                select d.id from webhook_deliveries d
+                where d.webhook_id = any($1) and d.state <> 'pending'
+                  and not exists (select from job_webhooks j where j.webhook_id = d.webhook_id)
+                limit $2
+            ))
+            "#,
+            &unused,
+            limit
+        )
+        .execute(&mut transaction)
+        .await?;
+        let endpoints = sqlx::query!(
+            "delete from webhooks w
+             where id = any($1) and not exists (select from job_webhooks j where j.webhook_id = w.id)
+               and not exists (select from webhook_deliveries d where d.webhook_id = w.id)",
+            &unused
+        )
+        .execute(&mut transaction)
+        .await?;
+        // Which of the others are named, the next of their jobs to be swept notes; the rest is looked at again later.
+        sqlx::query!(
+            "update webhooks w
+             set unused_since =
+                 case when not exists (select from job_webhooks j where j.webhook_id = w.id) then now() end
+             where id = any($1)
+               and (exists (select from job_webhooks j where j.webhook_id = w.id)
+                    or exists (select from webhook_deliveries d where d.webhook_id = w.id and d.state = 'pending'))",
+            &unused
+        )
+        .execute(&mut transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(deliveries.rows_affected() + endpoints.rows_affected())
+    }
+}
