@@ -83,7 +83,10 @@ fn surfaces_know_jobs_rows_and_links_and_do_no_io() {
     let banned = ["axum", "reqwest", "tokio", "rand"];
     for name in &dependencies()["darkroom-surfaces"] {
         let ours = name.starts_with("darkroom-");
-        assert!(if ours { known.contains(&name.as_str()) } else { !banned.contains(&name.as_str()) }, "{name}");
+        assert!(
+            if ours { known.contains(&name.as_str()) } else { !banned.contains(&name.as_str()) },
+            "{name}"
+        );
     }
 }
 

@@ -113,6 +113,7 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(models::list))
         .routes(routes!(usage::show))
         .routes(routes!(webhooks::create::create, webhooks::list::list))
+        .routes(routes!(webhooks::secret::secret))
         .routes(routes!(webhooks::show::show, webhooks::update::update, webhooks::delete::delete))
         .routes(routes!(webhooks::rotate::rotate))
         .routes(routes!(webhooks::test::test))

@@ -12,6 +12,7 @@ mod idempotency;
 mod receive;
 mod staged;
 mod trace;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ pub(crate) mod list;
 pub(crate) mod resend;
 mod resource;
 pub(crate) mod rotate;
+pub(crate) mod secret;
 pub(crate) mod show;
 pub(crate) mod test;
 pub(crate) mod update;

@@ -1,6 +1,6 @@
 //! From what was received to a job that may be accepted.
 
-use darkroom_jobs::{InputImage, Invalid, Submission, parse_submission};
+use darkroom_jobs::{InputImage, Invalid, Submission};
 use darkroom_store::NewJob;
 use rust_decimal::Decimal;
 
@@ -15,9 +15,9 @@ const IMAGE: &str = "/input/image";
 impl Intake {
     /// Checks document and picture. Mistakes in the document come before those in the picture.
     pub(super) fn check(&self, terms: Terms, received: Received) -> Result<(NewJob, Option<Staged>), Error> {
-        let Received { id, document, image, .. } = received;
-        let parse = |image| parse_submission(&self.catalog, &document, image, self.mint.seed());
-        let submission = match &image {
+        let Received { id, document, image, form, .. } = received;
+        let parse = |image| self.parse(&document, image, self.mint.seed());
+        let mut submission = match &image {
             Some(image) if image.size_bytes == 0 => return Err(empty(parse(None))),
             Some(image) => parse(Some(input_image(image))).map_err(Error::from)?,
             None => parse(None)?,
@@ -25,6 +25,7 @@ impl Intake {
         if let Some(Err(unusable)) = image.as_ref().map(|image| image.header) {
             return Err(unusable.into());
         }
+        submission.options.webhook.iter_mut().for_each(|webhook| webhook.form = form);
         let (price, currency) = self.price(&submission)?;
         let model = self.catalog.of_lane(&submission.lane);
         let new = NewJob {

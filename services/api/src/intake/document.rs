@@ -83,7 +83,7 @@ impl Intake {
 
     /// A submission without a picture, made of what stood in `body`.
     pub(crate) fn received(&self, document: Value, body: Document) -> Received {
-        Received { id: self.mint.job_id(), document, image: None, _place: body.place }
+        Received { _place: body.place, ..Received::with_image(self.mint.job_id(), document, None) }
     }
 }
 

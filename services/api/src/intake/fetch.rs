@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use darkroom_jobs::{InputImage, JobId, Pipeline, parse_submission};
+use darkroom_jobs::{InputImage, JobId, Pipeline};
 use darkroom_outbound::Error as CallError;
 use futures_util::stream;
 use serde_json::Value;
@@ -36,7 +36,7 @@ impl Intake {
     /// Fetches a picture and stores it like one that was sent. Everything else in the document is checked before
     /// anybody is called.
     pub(super) async fn fetch(&self, id: JobId, document: &Value, url: &str) -> Result<ReceivedImage, Error> {
-        parse_submission(&self.catalog, document, Some(stand_in()), 0)?;
+        self.parse(document, Some(stand_in()), 0)?;
         if let Some(uri) = data_uri::data_of(url) {
             return self.stage_data(id, uri).await;
         }

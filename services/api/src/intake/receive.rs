@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 
 use darkroom_blobs::{UploadError, input_key};
-use darkroom_jobs::JobId;
+use darkroom_jobs::{JobId, WebhookForm};
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
@@ -50,6 +50,8 @@ pub(crate) struct Received {
     pub(super) id: JobId,
     pub(super) document: Value,
     pub(super) image: Option<ReceivedImage>,
+    /// What the messages to its webhook look like.
+    pub(super) form: WebhookForm,
     /// Of a large document, its place among those that are held at once.
     pub(super) _place: Option<OwnedSemaphorePermit>,
 }
@@ -64,7 +66,12 @@ impl Received {
 
     /// A submission with the picture that came along.
     pub(super) fn with_image(id: JobId, document: Value, image: Option<ReceivedImage>) -> Self {
-        Self { id, document, image, _place: None }
+        Self { id, document, image, form: WebhookForm::Native, _place: None }
+    }
+
+    /// The same with messages in another form.
+    pub(crate) fn told_as(self, form: WebhookForm) -> Self {
+        Self { form, ..self }
     }
 }
 

@@ -44,13 +44,17 @@ async fn with_bearer(mut request: Request) -> Request {
     request
 }
 
+/// The query parameter with the URL that is told of the end.
+const WEBHOOK: &str = "fal_webhook";
+
 /// Native names of parameters, and fal's.
-const NAMES: [(&str, &str); 5] = [
+const NAMES: [(&str, &str); 6] = [
     ("images", "num_images"),
     ("steps", "num_inference_steps"),
     ("safety_check", "enable_safety_checker"),
     ("width", "image_size"),
     ("height", "image_size"),
+    ("webhook", WEBHOOK),
 ];
 
 fn refusal(problem: &Problem) -> SurfaceRefusal {
@@ -63,7 +67,8 @@ fn refusal(problem: &Problem) -> SurfaceRefusal {
     let detail = if status == StatusCode::UNPROCESSABLE_ENTITY {
         let fields = problem.errors.iter().map(|field| {
             let name = super::renamed(field.place(), &NAMES);
-            json!({"loc": ["body", name], "msg": field.detail, "type": field.code})
+            let within = if name == WEBHOOK { "query" } else { "body" };
+            json!({"loc": [within, name], "msg": field.detail, "type": field.code})
         });
         let fields: Vec<Value> = fields.collect();
         let whole = || vec![json!({"loc": ["body"], "msg": message, "type": problem.code})];

@@ -8,6 +8,7 @@ mod input;
 mod models;
 mod outputs;
 mod predictions;
+mod secret;
 mod stream;
 
 use axum::Router;
@@ -33,6 +34,7 @@ fn routes() -> Router<Api> {
         .route(&at("/models/{owner}/{name}/versions"), get(models::versions))
         .route(&at("/models/{owner}/{name}/versions/{id}"), get(models::version))
         .route(&at("/outputs/{file}"), get(outputs::fetch))
+        .route(&at("/webhooks/default/secret"), get(secret::show))
 }
 
 /// Native names of parameters, and Replicate's.
@@ -54,7 +56,9 @@ fn refusal(problem: &Problem) -> SurfaceRefusal {
     };
     let fields = problem.errors.iter().map(|field| {
         let name = super::renamed(field.place(), &NAMES);
-        json!({"type": field.code, "field": format!("input.{name}"), "description": field.detail})
+        // Beside the input, not in it.
+        let name = if name.starts_with("webhook") { name } else { format!("input.{name}") };
+        json!({"type": field.code, "field": name, "description": field.detail})
     });
     let mut body = json!({
         "type": "about:blank", "title": problem.title,

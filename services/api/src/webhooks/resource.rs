@@ -93,8 +93,13 @@ pub(crate) struct AttemptView {
 impl WebhookWithSecret {
     /// `webhook` with its secret as receivers' libraries take it.
     pub(super) fn new(webhook: Webhook, secret: &[u8; 32]) -> Self {
-        Self { webhook: webhook.into(), secret: format!("whsec_{}", BASE64_STANDARD.encode(secret)) }
+        Self { webhook: webhook.into(), secret: written(secret) }
     }
+}
+
+/// A secret as receivers' libraries take it. The alphabet has no `_`, at which some split it.
+pub(super) fn written(secret: &[u8]) -> String {
+    format!("whsec_{}", BASE64_STANDARD.encode(secret))
 }
 
 impl From<Webhook> for WebhookView {

@@ -121,7 +121,7 @@ async fn every_field_that_cannot_be_used_is_named_at_once() {
           },
           {
             "code": "unknown",
-            "detail": "unknown field: expected one of pipeline, model, input, retention_seconds, priority, deadline_seconds, metadata",
+            "detail": "unknown field: expected one of pipeline, model, input, retention_seconds, priority, deadline_seconds, metadata, webhook",
             "pointer": "/colour"
           },
           {

@@ -12,6 +12,7 @@ mod fal;
 mod fields;
 mod idempotency;
 mod image_url;
+mod job_webhooks;
 mod leftovers;
 mod limits;
 mod list;

@@ -26,6 +26,7 @@ async fn the_document_names_every_route() {
     get /v1/models
     get /v1/usage
     get /v1/webhooks
+    get /v1/webhooks/secret
     get /v1/webhooks/{id}
     get /v1/webhooks/{id}/deliveries
     patch /v1/webhooks/{id}

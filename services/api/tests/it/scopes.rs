@@ -169,6 +169,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator read: operator_key
       operator submit: operator_key
 
+    GET /v1/webhooks/secret
     POST /v1/jobs
     POST /v1/webhooks
       none: unauthorized

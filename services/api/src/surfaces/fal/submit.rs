@@ -4,18 +4,18 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
-use darkroom_jobs::Model;
+use darkroom_jobs::{Model, WebhookForm};
 use darkroom_store::{Job, Repeated};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::{input, queue, result};
+use super::{WEBHOOK, input, queue, result};
 use crate::auth::TenantKey;
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::surfaces::answering::Answering;
 use crate::surfaces::call::Call;
-use crate::{Error, ProblemField, Submitter, surfaces};
+use crate::{Error, Submitter, surfaces};
 
 pub(super) async fn enqueue(
     State(intake): State<Intake>,
@@ -73,23 +73,23 @@ async fn submit(
     app: &str,
     request: Request,
 ) -> Result<(Job, Answering), Error> {
-    refuse_webhook(request.uri().query())?;
+    let webhook = webhook(request.uri().query());
     let model = surfaces::model_named(intake.catalog(), app).ok_or(Error::NotFound("application"))?;
     let body = intake.read_document(request).await?;
     let mut document = input::document(model, &body.parse()?)?;
     options(&mut document, &call.headers, model);
+    if let Some(url) = webhook {
+        document["webhook"] = url.into();
+    }
+    let received = intake.received(document, body).told_as(WebhookForm::Fal);
     // The client sends a submission up to ten times, and says nothing of it.
-    call.submit_once(intake, jobs, intake.received(document, body), Some(Repeated::Perhaps)).await
+    call.submit_once(intake, jobs, received, Some(Repeated::Perhaps)).await
 }
 
-/// Accepted and not called would be worse.
-fn refuse_webhook(query: Option<&str>) -> Result<(), Error> {
+/// Where the end is told.
+fn webhook(query: Option<&str>) -> Option<String> {
     let mut query = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    if query.any(|(name, _)| name == "fal_webhook") {
-        let detail = "expected none: make a webhook for all jobs by POST /v1/webhooks";
-        return Err(Error::Fields(vec![ProblemField::parameter("fal_webhook", "unsupported", detail)]));
-    }
-    Ok(())
+    query.find(|(name, _)| name == WEBHOOK).map(|(_, url)| url.into_owned())
 }
 
 /// What the headers ask for.

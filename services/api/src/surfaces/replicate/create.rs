@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use darkroom_jobs::{Fields, Model};
+use darkroom_jobs::{Fields, Model, WebhookForm};
 use darkroom_surfaces::replicate::{Told, prediction};
 use serde_json::{Map, Value};
 
@@ -48,7 +48,8 @@ async fn create(
 ) -> Result<Response, Error> {
     let body = intake.read_document(request).await?;
     let document = document(intake, &body.parse()?, model)?;
-    let mut job = call.submit(intake, intake.received(document, body)).await?;
+    let mut job =
+        call.submit(intake, intake.received(document, body).told_as(WebhookForm::Replicate)).await?;
     let mut status = StatusCode::CREATED;
     if let Some(wait) = wait(&call.headers) {
         job = jobs.hold(call.tenant(), job.id, &Until::Final, wait).await?;
@@ -77,17 +78,38 @@ fn document(intake: &Intake, sent: &Value, model: Option<&Model>) -> Result<Valu
             &nothing
         }
     };
-    // Accepted and not kept would be worse.
-    if fields.take("webhook").is_some() {
-        fields.error(
-            "webhook",
-            "unsupported",
-            "expected none: make a webhook for all jobs by POST /v1/webhooks",
-        );
-    }
+    let webhook = webhook(&mut fields);
     match model {
-        Some(model) if errors.is_empty() => input::document(model, input),
+        Some(model) if errors.is_empty() => {
+            let mut document = input::document(model, input)?;
+            if let Some(url) = webhook {
+                document["webhook"] = url.into();
+            }
+            Ok(document)
+        }
         _ => Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect())),
+    }
+}
+
+/// Events that a filter may name. Only the last is told.
+const EVENTS: [&str; 4] = ["start", "output", "logs", COMPLETED];
+const COMPLETED: &str = "completed";
+
+/// Where the end of the prediction is told, unless it is filtered out.
+fn webhook<'a>(fields: &mut Fields<'a, '_>) -> Option<&'a str> {
+    const FILTER: &str = "webhook_events_filter";
+    let url = fields.string("webhook");
+    let Some(filter) = fields.take(FILTER) else { return url };
+    let wanted: Option<Vec<&str>> =
+        filter.as_array().and_then(|wanted| wanted.iter().map(Value::as_str).collect());
+    match wanted {
+        Some(wanted) if wanted.iter().all(|event| EVENTS.contains(event)) => {
+            url.filter(|_| wanted.is_empty() || wanted.contains(&COMPLETED))
+        }
+        _ => {
+            fields.error(FILTER, "choice", format!("expected a list of {}", EVENTS.join(", ")));
+            None
+        }
     }
 }
 
