@@ -65,9 +65,10 @@ impl Sweeper {
             let given_up = self.store.give_up_deliveries(BATCH).await?;
             let deliveries = self.store.delete_deliveries(BATCH).await?;
             let jobs = self.store.delete_swept_jobs(BATCH).await?;
-            deleted += deliveries + jobs;
+            let unused = self.store.forget_unused_webhooks(BATCH).await?;
+            deleted += deliveries + jobs + unused;
             let full = |rows: u64| i64::try_from(rows).is_ok_and(|rows| rows >= BATCH);
-            if ![given_up, deliveries, jobs].into_iter().any(full) {
+            if ![given_up, deliveries, jobs, unused].into_iter().any(full) {
                 return Ok(deleted);
             }
         }

@@ -1,12 +1,27 @@
-//! What a message says. The names are those of the job in the API.
+//! What a message says. The names are those of the job in the API, or in the one that the job came by.
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use darkroom_jobs::WebhookForm;
 use darkroom_links::Links;
 use darkroom_store::{Artifact, DueDelivery, Job};
+use darkroom_surfaces::replicate::Told;
+use darkroom_surfaces::{fal, replicate};
 use serde_json::{Value, json};
 
 /// The body of the message. `job` is `None` for a test, and where the job has been deleted since.
 pub(super) fn payload(due: &DueDelivery, job: Option<&Job>, links: Option<&Links>) -> Value {
+    // Tests are sent to endpoints of the service's own form alone.
+    let Some((id, state)) = due.job.zip(due.event.job_state()) else { return native(due, job, links) };
+    match (due.form, job) {
+        (WebhookForm::Native, _) => native(due, job, links),
+        (WebhookForm::Replicate, Some(job)) => replicate::prediction(job, links, Told::Later),
+        (WebhookForm::Replicate, None) => replicate::removed_prediction(id, state, links),
+        (WebhookForm::Fal, Some(job)) => fal::message(job, links),
+        (WebhookForm::Fal, None) => fal::message_without_job(id, state),
+    }
+}
+
+fn native(due: &DueDelivery, job: Option<&Job>, links: Option<&Links>) -> Value {
     let data = match (job, due.job) {
         (Some(job), _) => of_job(due, job, links),
         (None, Some(id)) => json!({
