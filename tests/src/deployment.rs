@@ -131,7 +131,10 @@ impl Deployment {
         run("darkroom-api", &["migrate"], &settings, &folder).await;
         let mut api = Service::spawn("darkroom-api", &["serve"], &settings, folder.path());
         let url = format!("http://{}", api.logged("serving", "address").await);
-        settings.push(("DARKROOM_PUBLIC_URL".to_owned(), url.clone()));
+        const PUBLIC: &str = "DARKROOM_PUBLIC_URL";
+        if settings.iter().all(|(name, _)| name != PUBLIC) {
+            settings.push((PUBLIC.to_owned(), url.clone()));
+        }
         let mut dispatcher = Service::spawn("darkroom-dispatcher", &[], &settings, folder.path());
         dispatcher.ready().await;
         let lane = Lane::new(Pipeline::TextToImage, &catalog.model).expect("the model's name is one");

@@ -77,11 +77,13 @@ async fn works(heading: &str, script: Script) {
     let mut catalog = Catalog::fake(1).with_captions();
     let slow = catalog.add_fake(2_000);
     let url = format!("https://{}", front.host());
-    let deployment = Deployment::with(&catalog, &[("DARKROOM_PUBLIC_URL", &url)]).await;
+    // The scripts are told by webhook on the loopback address.
+    let settings = [("DARKROOM_PUBLIC_URL", &*url), ("DARKROOM_ALLOWED_NETWORKS", "127.0.0.1/32")];
+    let deployment = Deployment::with(&catalog, &settings).await;
     front.lead_to(deployment.url.trim_start_matches("http://").parse().unwrap());
     let worker = deployment.worker().await;
     command.current_dir(folder.path()).stdin(Stdio::null()).env("NO_PROXY", "*");
-    command.env("DARKROOM_URL", url).env("DARKROOM_HOST", front.host());
+    command.env("DARKROOM_URL", &url).env("DARKROOM_HOST", front.host());
     command.env("DARKROOM_API_KEY", deployment.key("a").await);
     command.env("FAST_MODEL", &catalog.model).env("SLOW_MODEL", slow);
     command.env("PICTURE", PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/images/demo.png"));

@@ -11,6 +11,7 @@ mod fairness;
 mod faults;
 mod full_size;
 mod hostile;
+mod job_webhooks;
 mod memory;
 mod models;
 mod openapi;

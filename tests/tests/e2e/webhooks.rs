@@ -8,7 +8,7 @@ use standardwebhooks::Webhook;
 
 const SOON: Duration = Duration::from_secs(60);
 /// 127.0.0.1 stands for the internet, and a proxy that is not there shows that none is used.
-const ADMITTED: [(&str, &str); 4] = [
+pub(crate) const ADMITTED: [(&str, &str); 4] = [
     ("DARKROOM_ALLOWED_NETWORKS", "127.0.0.1/32"),
     ("DARKROOM_WEBHOOK_TIMEOUT_SECONDS", "2"),
     ("HTTP_PROXY", "http://127.0.0.1:9"),
@@ -16,18 +16,18 @@ const ADMITTED: [(&str, &str); 4] = [
 ];
 
 /// A tenant, with plain HTTP.
-struct Tenant {
-    http: reqwest::Client,
+pub(crate) struct Tenant {
+    pub(crate) http: reqwest::Client,
     url: String,
     key: String,
 }
 
 impl Tenant {
-    async fn of(deployment: &Deployment, name: &str) -> Self {
+    pub(crate) async fn of(deployment: &Deployment, name: &str) -> Self {
         Self { http: reqwest::Client::new(), url: deployment.url.clone(), key: deployment.key(name).await }
     }
 
-    async fn call(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Value {
         let method = method.parse().unwrap();
         let request = self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
         let request = if body.is_null() { request } else { request.json(&body) };
@@ -37,11 +37,11 @@ impl Tenant {
         serde_json::from_str(&text).unwrap_or_default()
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         self.call("GET", path, Value::Null).await
     }
 
-    async fn post(&self, path: &str) -> Value {
+    pub(crate) async fn post(&self, path: &str) -> Value {
         self.call("POST", path, Value::Null).await
     }
 
@@ -73,7 +73,7 @@ impl Tenant {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().expect("a string").to_owned()
 }
 
@@ -81,14 +81,14 @@ fn attempts(delivery: &Value) -> usize {
     delivery["attempts"].as_array().map_or(0, Vec::len)
 }
 
-async fn received(receiver: &Receiver, messages: usize) -> Vec<Received> {
+pub(crate) async fn received(receiver: &Receiver, messages: usize) -> Vec<Received> {
     until(&format!("{messages} messages came"), SOON, || async {
         Some(receiver.received()).filter(|received| received.len() >= messages)
     })
     .await
 }
 
-fn verify(secret: &str, message: &Received) {
+pub(crate) fn verify(secret: &str, message: &Received) {
     Webhook::new(secret).unwrap().verify(message.body.as_bytes(), &message.headers).unwrap();
 }
 

@@ -2,9 +2,12 @@
 
 import io
 import os
+import queue
+import threading
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 FAST_MODEL = os.environ["FAST_MODEL"]
 SLOW_MODEL = os.environ["SLOW_MODEL"]
@@ -34,6 +37,31 @@ def at_once(*calls):
     """Runs calls at the same time and returns what they return."""
     with ThreadPoolExecutor(len(calls)) as pool:
         return [running.result() for running in [pool.submit(call) for call in calls]]
+
+
+class Hooks:
+    """Takes what is posted to `url`."""
+
+    def __init__(self):
+        taken = self.taken = queue.Queue()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                taken.put((dict(self.headers), body.decode()))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}/hooks"
+
+    def next(self):
+        """Headers and body of the next message."""
+        return self.taken.get(timeout=60)
 
 
 def picture_file(name="blob"):

@@ -58,6 +58,17 @@ with raises(client.FalClientHTTPError) as raised:
 equal(raised[0].response.json(), {"status": "ALREADY_COMPLETED"})
 busy.cancel()
 
+# Webhooks.
+hooks = Hooks()
+for prompt, status in [("a", "OK"), ("a [fake:invalid_input]", "ERROR")]:
+    handle = client.submit(FAST, {"prompt": prompt}, webhook_url=hooks.url)
+    told = json.loads(hooks.next()[1])
+    equal((told["request_id"], told["gateway_request_id"], told["status"]), (handle.request_id, handle.request_id, status))
+    if status == "OK":
+        equal((told["payload"], told["error"]), (handle.get(), None))
+    else:
+        assert told["error"] and told["payload"]["detail"] == told["error"], told
+
 # Captions.
 uri = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 assert client.run(CAPTIONS, {"image_url": uri, "prompt": "a picture of"})["text"].startswith("a picture of")
@@ -68,7 +79,7 @@ for call, status, error_type in [
     (lambda: client.submit(FAST, {"prompt": "a", "num_images": 99}), 422, "invalid_request"),
     (lambda: client.submit(FAST, {"prompt": "a", "image_size": "huge"}), 422, "invalid_request"),
     (lambda: client.submit(FAST, {"prompt": "a", "loras": [{"path": "a/b"}]}), 422, "invalid_request"),
-    (lambda: client.submit(FAST, {"prompt": "a"}, webhook_url="https://example.com"), 422, "invalid_request"),
+    (lambda: client.submit(FAST, {"prompt": "a"}, webhook_url="http://10.0.0.1/"), 422, "invalid_request"),
     (lambda: client.run(FAST, {"prompt": "a [fake:invalid_input]"}), 422, "invalid_input"),
     (lambda: client.run(FAST, {"prompt": "a [fake:not_finite]"}), 500, None),
     (lambda: client.submit("nobody/nothing", {"prompt": "a"}), 404, "not_found"),

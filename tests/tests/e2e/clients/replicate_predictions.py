@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 import time
 
@@ -9,6 +10,7 @@ from expect import *
 from point import *
 from replicate import Client
 from replicate.exceptions import ModelError, ReplicateError
+from replicate.webhook import InvalidSignatureError, Webhooks
 
 FAST, SLOW, CAPTIONS = f"darkroom/{FAST_MODEL}", f"darkroom/{SLOW_MODEL}", f"darkroom/{FAST_MODEL}-captions"
 
@@ -69,6 +71,20 @@ uri = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 assert client.run(CAPTIONS, input={"image": uri, "prompt": "a picture of"}).startswith("a picture of")
 assert client.run(CAPTIONS, input={"image": io.BytesIO(PICTURE)}, file_encoding_strategy="base64")
 
+# Webhooks: the prediction as it is shown, signed so that the client believes it.
+hooks = Hooks()
+secret = client.webhooks.default.secret()
+created = client.predictions.create(
+    version=version.id, input={"prompt": "a"}, webhook=hooks.url, webhook_events_filter=["completed"]
+)
+headers, body = hooks.next()
+Webhooks.validate(headers=headers, body=body, secret=secret, tolerance=60)
+with raises(InvalidSignatureError):
+    Webhooks.validate(headers=headers, body=body + " ", secret=secret)
+told = json.loads(body)
+equal((told["id"], told["status"], told["error"]), (created.id, "succeeded", None))
+equal(told["output"], client.predictions.get(created.id).output)
+
 # Pages.
 page = client.predictions.list()
 assert page.next is None and page.results[0].id != page.results[1].id
@@ -87,7 +103,7 @@ for create, status in [
     (lambda: client.predictions.create(version="0" * 64, input={"prompt": "a"}), 422),
     (lambda: client.predictions.create(version=version.id, input={}), 422),
     (lambda: client.predictions.create(version=version.id, input={"prompt": "a", "num_outputs": 99}), 422),
-    (lambda: client.predictions.create(version=version.id, input={"prompt": "a"}, webhook="https://example.com"), 422),
+    (lambda: client.predictions.create(version=version.id, input={"prompt": "a"}, webhook="http://10.0.0.1/"), 422),
     (lambda: client.run("nobody/nothing", input={"prompt": "a"}), 404),
     (lambda: client.models.get("nobody/nothing"), 404),
     (lambda: client.predictions.get("nothing"), 404),

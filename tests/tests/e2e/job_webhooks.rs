@@ -1,0 +1,128 @@
+//! Webhooks of single jobs, in the form of the API that the job came by.
+
+use std::time::Duration;
+
+use darkroom_e2e::{Catalog, Deployment, Manner, Received, Receiver, until};
+use serde_json::{Value, json};
+
+use crate::webhooks::{ADMITTED, Tenant, received, text, verify};
+
+async fn deployment() -> (Deployment, Catalog) {
+    let catalog = Catalog::fake(1);
+    (Deployment::with(&catalog, &ADMITTED).await, catalog)
+}
+
+/// Submits a request to fal whose end is told to `receiver`, and returns its id.
+async fn to_fal(tenant: &Tenant, model: &str, prompt: &str, receiver: &Receiver) -> String {
+    let mut path = reqwest::Url::parse("http://x/").unwrap();
+    path.set_path(&format!("/fal/darkroom/{model}"));
+    path.query_pairs_mut().append_pair("fal_webhook", &receiver.url);
+    let path = format!("{}?{}", path.path(), path.query().unwrap());
+    text(&tenant.call("POST", &path, json!({"prompt": prompt})).await["request_id"])
+}
+
+async fn to_replicate(tenant: &Tenant, model: &str, receiver: &Receiver) -> String {
+    let path = format!("/replicate/v1/models/darkroom/{model}/predictions");
+    let body = json!({"input": {"prompt": "a red circle"}, "webhook": receiver.url});
+    text(&tenant.call("POST", &path, body).await["id"])
+}
+
+async fn secret(tenant: &Tenant) -> String {
+    text(&tenant.get("/v1/webhooks/secret").await["secret"])
+}
+
+async fn first(receiver: &Receiver) -> Received {
+    received(receiver, 1).await.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_job_is_told_as_its_own_api_shows_it() {
+    let (deployment, catalog) = deployment().await;
+    let model = &catalog.model;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let secret = secret(&tenant).await;
+    let taking = async || Receiver::start(&[Manner::Status(204)]).await;
+    let (native, replicate, fal, failing) = (taking().await, taking().await, taking().await, taking().await);
+    let worker = deployment.worker().await;
+
+    let document =
+        json!({"pipeline": "text-to-image", "input": {"prompt": "a"}, "webhook": {"url": native.url}});
+    let id = text(&tenant.call("POST", "/v1/jobs", document).await["id"]);
+    let told = first(&native).await;
+    verify(&secret, &told);
+    assert_eq!((&told.json()["type"], &told.json()["data"]["id"]), (&json!("job.succeeded"), &json!(id)));
+
+    let id = to_replicate(&tenant, model, &replicate).await;
+    let told = first(&replicate).await;
+    verify(&secret, &told);
+    assert_eq!(told.json(), tenant.get(&format!("/replicate/v1/predictions/{id}")).await);
+    assert_eq!((&told.json()["status"], &told.json()["data_removed"]), (&json!("succeeded"), &json!(false)));
+
+    let id = to_fal(&tenant, model, "a red circle", &fal).await;
+    let told = first(&fal).await;
+    verify(&secret, &told);
+    let result = tenant.get(&format!("/fal/darkroom/{model}/requests/{id}")).await;
+    let expected =
+        json!({"request_id": id, "gateway_request_id": id, "status": "OK", "error": null, "payload": result});
+    assert_eq!(told.json(), expected);
+
+    let id = to_fal(&tenant, model, "[fake:invalid_input]", &failing).await;
+    let told = first(&failing).await.json();
+    assert_eq!((&told["request_id"], &told["status"]), (&json!(id), &json!("ERROR")));
+    assert!(told["error"].is_string() && told["payload"]["detail"] == told["error"], "{told}");
+    for receiver in [&native, &replicate, &fal, &failing] {
+        assert_eq!(receiver.received().len(), 1);
+    }
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_deleted_before_it_is_told_is_told_by_its_id() {
+    let (deployment, catalog) = deployment().await;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let manners = [Manner::Status(500), Manner::Status(200)];
+    let (replicate, fal) = (Receiver::start(&manners).await, Receiver::start(&manners).await);
+    let prediction = to_replicate(&tenant, &catalog.model, &replicate).await;
+    let request = to_fal(&tenant, &catalog.model, "a red circle", &fal).await;
+    for (id, receiver) in [(&prediction, &replicate), (&request, &fal)] {
+        tenant.post(&format!("/v1/jobs/{id}/cancel")).await;
+        received(receiver, 1).await;
+        tenant.call("DELETE", &format!("/v1/jobs/{id}"), Value::Null).await;
+    }
+    let told = received(&replicate, 2).await.remove(1).json();
+    let seen = (&told["id"], &told["status"], &told["data_removed"]);
+    assert_eq!(seen, (&json!(prediction), &json!("canceled"), &json!(true)));
+    let told = received(&fal, 2).await.remove(1).json();
+    assert_eq!((&told["request_id"], &told["status"]), (&json!(request), &json!("ERROR")));
+    assert_eq!(told["payload"]["error_type"], "deleted");
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jobs_webhook_is_not_called_at_a_private_address() {
+    let (deployment, _) = deployment().await;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let (private, public) =
+        (Receiver::start(&[Manner::Status(200)]).await, Receiver::start(&[Manner::Status(200)]).await);
+    let submit = async |url: &str| {
+        let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a"}, "webhook": url});
+        text(&tenant.call("POST", "/v1/jobs", document).await["id"])
+    };
+    let id = submit(&private.url).await;
+    // As if its network had been admitted when the job was submitted.
+    let address = private.url.replace("127.0.0.1", "127.0.0.2");
+    deployment.database.execute(&format!("update webhooks set url = '{address}'")).await;
+    tenant.post(&format!("/v1/jobs/{id}/cancel")).await;
+    let id = submit(&public.url).await;
+    tenant.post(&format!("/v1/jobs/{id}/cancel")).await;
+    received(&public, 1).await;
+    let refused =
+        "select count(*) from webhook_attempts where error = 'the URL must lead to a public address'";
+    until("the attempt is written down", Duration::from_secs(60), || async {
+        (deployment.database.count(refused).await == 1).then_some(())
+    })
+    .await;
+    assert!(private.received().is_empty());
+    deployment.end().await;
+}
