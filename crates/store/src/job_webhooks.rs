@@ -41,6 +41,10 @@ impl Store {
         )
         .fetch_all(&mut transaction)
         .await?;
+        if unused.is_empty() {
+            transaction.roll_back().await?;
+            return Ok(0);
+        }
         let deliveries = sqlx::query!(
             r#"
             delete from webhook_deliveries where id = any(array(

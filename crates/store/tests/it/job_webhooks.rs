@@ -122,6 +122,22 @@ async fn jobs_that_name_the_same_share_an_endpoint_also_when_they_come_at_once()
 }
 
 #[tokio::test]
+async fn a_url_of_full_length_fits() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    // What repeats would be compressed.
+    let mut url = String::from("https://shop.example/");
+    while url.len() < 2_048 {
+        url.push_str(&Uuid::new_v4().simple().to_string());
+    }
+    url.truncate(2_048);
+    canceled(store, owner, named(&url, WebhookForm::Replicate)).await;
+    assert_eq!(claim_one(store).await.url, url);
+    database.drop_database().await;
+}
+
+#[tokio::test]
 async fn a_submission_that_makes_no_job_makes_no_endpoint() {
     let database = TestDatabase::create().await;
     let store = &database.store;
