@@ -84,3 +84,22 @@ fn failure(id: JobId, ended: &Ended) -> Value {
         "request_id": id, "gateway_request_id": id, "status": "ERROR", "error": ended.message, "payload": ended.body()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_is_gone_is_told_as_an_error_whatever_became_of_it() {
+        let id = "0190b6f2-8c3e-7d4a-9f10-3b1f5a2c7e01".parse().unwrap();
+        for (state, word) in [(JobState::Succeeded, "done"), (JobState::Expired, "without a result")] {
+            let told = message_without_job(id, state);
+            assert_eq!(
+                (&told["status"], &told["payload"]["error_type"]),
+                (&json!("ERROR"), &json!("deleted"))
+            );
+            assert_eq!(told["payload"]["detail"], told["error"]);
+            assert!(told["error"].as_str().unwrap().contains(word), "{told}");
+        }
+    }
+}

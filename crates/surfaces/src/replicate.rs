@@ -173,4 +173,12 @@ mod tests {
         assert_eq!(bar(8, 25), " 32%|███       | 8/25 [00:00<00:00]");
         assert_eq!(bar(25, 25), "100%|██████████| 25/25 [00:00<00:00]");
     }
+
+    #[test]
+    fn without_links_a_prediction_has_no_urls() {
+        let id = "0190b6f2-8c3e-7d4a-9f10-3b1f5a2c7e01".parse().unwrap();
+        let told = removed_prediction(id, JobState::Expired, None);
+        assert_eq!((&told["status"], &told["data_removed"]), (&json!("failed"), &json!(true)));
+        assert_eq!(told["urls"], json!({"web": null, "get": null, "cancel": null, "stream": null}));
+    }
 }
