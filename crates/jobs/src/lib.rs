@@ -40,7 +40,10 @@ pub use loras::{Loras, LorasError};
 pub use output::{FormatName, PictureFormat, PictureOutput, Quality};
 pub use price::Price;
 pub use state::{AttemptState, JobState, Priority, UnknownWord};
-pub use submission::{FieldError, Invalid, JobOptions, MAX_METADATA_ENTRIES, Submission, parse_submission};
+pub use submission::{
+    FieldError, Invalid, JobOptions, MAX_METADATA_ENTRIES, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS,
+    Submission, is_metadata, parse_submission,
+};
 pub use task::{
     ImageSize, ImageToText, InputImage, Pipeline, Prompt, PromptError, SchedulerKind, Task, TextToImage,
 };

@@ -16,8 +16,10 @@ use crate::{
 
 /// The most metadata entries a job may carry.
 pub const MAX_METADATA_ENTRIES: usize = 16;
-const MAX_METADATA_KEY_CHARS: usize = 64;
-const MAX_METADATA_VALUE_CHARS: usize = 512;
+/// The most characters of a metadata key.
+pub const MAX_METADATA_KEY_CHARS: usize = 64;
+/// The most characters of a metadata value.
+pub const MAX_METADATA_VALUE_CHARS: usize = 512;
 /// Largest seed of any picture: larger integers lose precision in JSON readers that use doubles.
 const MAX_SEED: u64 = (1 << 53) - 1;
 const DAY: u64 = 24 * 60 * 60;
@@ -166,9 +168,14 @@ fn metadata(fields: &mut Fields<'_, '_>) -> BTreeMap<String, String> {
 
 fn metadata_value(key: &str, value: &Value) -> Option<String> {
     let value = value.as_str()?;
+    is_metadata(key, value).then(|| value.to_owned())
+}
+
+/// Whether a job may carry this as an entry of its metadata.
+pub fn is_metadata(key: &str, value: &str) -> bool {
     let key_fits = (1..=MAX_METADATA_KEY_CHARS).contains(&key.chars().count());
     let value_fits = value.chars().count() <= MAX_METADATA_VALUE_CHARS;
-    (key_fits && value_fits && !key.contains('\0') && !value.contains('\0')).then(|| value.to_owned())
+    key_fits && value_fits && !key.contains('\0') && !value.contains('\0')
 }
 
 /// What a request for pictures may ask for.

@@ -8,6 +8,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::pool::Transaction;
 use crate::rows::At;
 use crate::{Artifact, Error, Store};
 
@@ -88,6 +89,8 @@ pub struct JobFilter {
     pub pipeline: Option<darkroom_jobs::Pipeline>,
     /// Only jobs of this model.
     pub model: Option<String>,
+    /// Only jobs whose metadata has all of this.
+    pub metadata: BTreeMap<String, String>,
     /// Only jobs older than this one.
     pub before: Option<JobId>,
     /// At most so many.
@@ -228,6 +231,7 @@ impl Store {
         // The optional filters have no good plan in common: without this, a connection that has listed by a rare
         // filter a few times would go on to list everything by its plan.
         sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut transaction).await?;
+        let labelled = labelled(&mut transaction, tenant, filter).await?;
         let rows = sqlx::query_as!(
             JobRow,
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
@@ -246,6 +250,7 @@ impl Store {
                  and ($3::text is null or j.state = $3)
                  and ($4::text is null or split_part(j.lane, ':', 1) = $4)
                  and ($5::text is null or substr(j.lane, strpos(j.lane, ':') + 1) = $5)
+                 and ($7::uuid[] is null or j.id = any($7))
                order by j.id desc limit $6"#,
             tenant.as_uuid(),
             // No cursor is one behind every id: a condition that may be absent could not use the index.
@@ -253,7 +258,8 @@ impl Store {
             filter.state.map(JobState::as_str),
             filter.pipeline.map(darkroom_jobs::Pipeline::as_str),
             filter.model,
-            filter.limit
+            filter.limit,
+            labelled.as_deref()
         )
         .fetch_all(&mut transaction)
         .await?;
@@ -303,4 +309,51 @@ impl Store {
             })
             .collect()
     }
+}
+
+/// The jobs of a page whose metadata is asked for; `None` where none is. Walks the jobs of the rarest label, newest
+/// first, so that a page costs no more than that label has jobs.
+async fn labelled(
+    transaction: &mut Transaction,
+    tenant: TenantId,
+    filter: &JobFilter,
+) -> Result<Option<Vec<Uuid>>, Error> {
+    if filter.metadata.is_empty() {
+        return Ok(None);
+    }
+    let (keys, values): (Vec<String>, Vec<String>) = filter.metadata.clone().into_iter().unzip();
+    let ids = sqlx::query_scalar!(
+        r#"
+        with wanted as (
+            select job_label(key, value) as label from unnest($3::text[], $4::text[]) as m (key, value)
+        ), rarest as (
+            select label from wanted
+            order by (select count(*) from (select from job_labels l where l.tenant_id = $1 and l.label = wanted.label
+                                            limit 10000) counted)
+            limit 1
+        )
+        select l.job_id
+        from job_labels l
+        join jobs j on j.id = l.job_id
+        join job_requests r on r.job_id = l.job_id
+        where l.tenant_id = $1 and l.label = (select label from rarest) and l.job_id < $2
+          and r.metadata @> $5 and j.deleted_at is null and j.swept_at is null
+          and ($6::text is null or j.state = $6)
+          and ($7::text is null or split_part(j.lane, ':', 1) = $7)
+          and ($8::text is null or substr(j.lane, strpos(j.lane, ':') + 1) = $8)
+        order by l.job_id desc limit $9
+        "#,
+        tenant.as_uuid(),
+        filter.before.map_or(Uuid::max(), JobId::as_uuid),
+        &keys,
+        &values,
+        sqlx::types::Json(&filter.metadata) as _,
+        filter.state.map(JobState::as_str),
+        filter.pipeline.map(darkroom_jobs::Pipeline::as_str),
+        filter.model.as_deref(),
+        filter.limit
+    )
+    .fetch_all(transaction)
+    .await?;
+    Ok(Some(ids))
 }

@@ -18,10 +18,13 @@ async fn a_job_past_its_retention_vanishes_but_its_key_answers_for_a_day() {
     database.execute("update jobs set expires_at = now()").await;
     assert!(store.jobs_to_sweep(600.0, 10).await.unwrap().is_empty(), "a late upload may still come");
     assert_eq!(store.jobs_to_sweep(0.0, 10).await.unwrap(), [id]);
+    assert_eq!(database.count("select count(*) from job_labels").await, 1);
     store.mark_swept(id).await.unwrap();
     assert!(store.jobs_to_sweep(0.0, 10).await.unwrap().is_empty());
     assert!(store.job(owner, id).await.unwrap().is_none());
-    assert_eq!(database.count("select count(*) from artifacts").await, 0);
+    for table in ["artifacts", "job_labels"] {
+        assert_eq!(database.count(&format!("select count(*) from {table}")).await, 0, "{table}");
+    }
 
     assert_eq!(store.delete_swept_jobs(10).await.unwrap(), 0);
     assert!(matches!(store.accept(&job).await.unwrap(), Accepted::Deleted));

@@ -2,7 +2,9 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use darkroom_jobs::JobId;
+use darkroom_jobs::{
+    JobId, MAX_METADATA_ENTRIES, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS, is_metadata,
+};
 use darkroom_store::JobFilter;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,7 +15,7 @@ use crate::{Error, JobView, Problem, ProblemField, Reader, cursor, query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
-const PARAMETERS: [&str; 5] = ["state", "pipeline", "model", "limit", "cursor"];
+const PARAMETERS: [&str; 6] = ["state", "pipeline", "model", "metadata[KEY]", "limit", "cursor"];
 
 /// One page of jobs, newest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,6 +35,8 @@ pub(crate) struct JobPage {
         ("state" = Option<String>, Query, description = "Only jobs in this state."),
         ("pipeline" = Option<String>, Query, description = "Only jobs of this pipeline."),
         ("model" = Option<String>, Query, description = "Only jobs of the model with this id."),
+        ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject, explode,
+         description = "Only jobs with these labels: `metadata[KEY]=VALUE` for each."),
         ("limit" = Option<u32>, Query, description = "Jobs per page, 1 to 100.", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
@@ -88,8 +92,31 @@ fn set(filter: &mut JobFilter, name: &str, value: &str) -> Result<(), ProblemFie
             let expected = "expected `next_cursor` of an earlier page";
             filter.before = Some(cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
         }
-        _ => return Err(query::unknown(name, &PARAMETERS)),
+        _ => match label(name) {
+            Some(key) => add_label(filter, name, (key, value))?,
+            None => return Err(query::unknown(name, &PARAMETERS)),
+        },
     }
+    Ok(())
+}
+
+/// `KEY` of `metadata[KEY]`.
+fn label(name: &str) -> Option<&str> {
+    name.strip_prefix("metadata[")?.strip_suffix(']')
+}
+
+fn add_label(filter: &mut JobFilter, name: &str, (key, value): (&str, &str)) -> Result<(), ProblemField> {
+    let refused = |detail: String| Err(ProblemField::parameter(name, "metadata", detail));
+    if !is_metadata(key, value) {
+        return refused(format!(
+            "expected a key of 1 to {MAX_METADATA_KEY_CHARS} characters and a value of at most \
+             {MAX_METADATA_VALUE_CHARS}, without the character U+0000"
+        ));
+    }
+    if filter.metadata.len() == MAX_METADATA_ENTRIES {
+        return refused(format!("expected at most {MAX_METADATA_ENTRIES} labels, as many as a job may have"));
+    }
+    filter.metadata.insert(key.to_owned(), value.to_owned());
     Ok(())
 }
 
@@ -99,7 +126,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let query = "state=done&pipeline=x&limit=0&limit=5&cursor=zz&colour=red&model=%00";
+        let query = "state=done&pipeline=x&limit=0&limit=5&cursor=zz&colour=red&model=%00&metadata[]=x&metadata=x&metadata[a]=%00";
         let errors = parse(query).unwrap_err();
         let lines: Vec<String> =
             errors.iter().map(|e| format!("{} [{}] {}", e.place(), e.code, e.detail)).collect();
@@ -109,8 +136,11 @@ mod tests {
         limit [range] expected an integer from 1 to 100
         limit [repeated] give it once
         cursor [cursor] expected `next_cursor` of an earlier page
-        colour [unknown] unknown parameter: expected one of state, pipeline, model, limit, cursor
+        colour [unknown] unknown parameter: expected one of state, pipeline, model, metadata[KEY], limit, cursor
         model [text] must not contain the character U+0000
+        metadata[] [metadata] expected a key of 1 to 64 characters and a value of at most 512, without the character U+0000
+        metadata [unknown] unknown parameter: expected one of state, pipeline, model, metadata[KEY], limit, cursor
+        metadata[a] [metadata] expected a key of 1 to 64 characters and a value of at most 512, without the character U+0000
         ");
     }
 
@@ -121,5 +151,17 @@ mod tests {
         assert_eq!(filter.model.as_deref(), Some("a/b"));
         assert_eq!(filter.limit, 100);
         assert_eq!(parse("").unwrap().limit, DEFAULT_LIMIT);
+    }
+
+    #[test]
+    fn labels_are_read_by_their_keys() {
+        let filter = parse("metadata[order]=7&metadata%5Ba%5Bb%5D%5D=x%26y&metadata[empty]=").unwrap();
+        let labels: Vec<_> = filter.metadata.iter().map(|(key, value)| (&key[..], &value[..])).collect();
+        assert_eq!(labels, [("a[b]", "x&y"), ("empty", ""), ("order", "7")]);
+        let many: Vec<String> = (0..17).map(|n| format!("metadata[{n}]=x")).collect();
+        let errors = parse(&many.join("&")).unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].detail, "expected at most 16 labels, as many as a job may have");
+        assert_eq!(parse("metadata[a]=1&metadata[a]=2").unwrap_err()[0].code, "repeated");
     }
 }

@@ -1,6 +1,7 @@
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, App, picture};
+use crate::app::{Answer, App, OTHER_KEY, picture};
 
 async fn list(app: &App, query: &str) -> Answer {
     Answer::of(app.get(&format!("/v1/jobs?{query}"))).await
@@ -56,6 +57,45 @@ async fn filters_narrow_the_list() {
 }
 
 #[tokio::test]
+async fn labels_narrow_the_list() {
+    let app = App::start().await;
+    let labelled = async |labels: Value| {
+        let mut document = picture();
+        document["metadata"] = labels;
+        app.submit(&document).await.id()
+    };
+    let a = labelled(json!({"shop": "north", "order": "1"})).await;
+    let b = labelled(json!({"shop": "north", "order": "2"})).await;
+    let c = labelled(json!({"shop": "south", "order": "2", "a b&c": "ä="})).await;
+    app.queued().await;
+    let other = app.anonymous(Method::POST, &app.url("/v1/jobs")).bearer_auth(OTHER_KEY);
+    let mut document = picture();
+    document["metadata"] = json!({"shop": "north"});
+    assert_eq!(Answer::of(other.json(&document)).await.status, 202);
+    Answer::of(app.post(&format!("/v1/jobs/{a}/cancel"))).await;
+    for (query, expected) in [
+        ("metadata[shop]=north", vec![b.clone(), a.clone()]),
+        ("metadata[order]=2", vec![c.clone(), b.clone()]),
+        ("metadata[order]=2&metadata[shop]=north", vec![b.clone()]),
+        ("metadata[shop]=north&state=canceled", vec![a.clone()]),
+        ("metadata[shop]=north&pipeline=image-to-text", vec![]),
+        ("metadata[a%20b%26c]=%C3%A4%3D", vec![c.clone()]),
+        ("metadata[shop]=west", vec![]),
+        ("metadata[order]=1&metadata[shop]=south", vec![]),
+    ] {
+        assert_eq!(ids(&list(&app, query).await), expected, "{query}");
+    }
+    let page = list(&app, "metadata[shop]=north&limit=1").await;
+    assert_eq!(ids(&page), [b]);
+    let query = format!("metadata[shop]=north&limit=1&cursor={}", page.text("/next_cursor"));
+    let page = list(&app, &query).await;
+    assert_eq!((ids(&page), page.raw("/next_cursor")), (vec![a.clone()], &Value::Null));
+    Answer::of(app.request(Method::DELETE, &format!("/v1/jobs/{a}"))).await;
+    assert_eq!(ids(&list(&app, "metadata[order]=1").await), [""; 0]);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn every_parameter_that_cannot_be_used_is_named_at_once() {
     let app = App::start().await;
     insta::assert_json_snapshot!(list(&app, "state=done&limit=101&cursor=x&colour=red").await, @r#"
@@ -93,7 +133,7 @@ async fn every_parameter_that_cannot_be_used_is_named_at_once() {
           },
           {
             "code": "unknown",
-            "detail": "unknown parameter: expected one of state, pipeline, model, limit, cursor",
+            "detail": "unknown parameter: expected one of state, pipeline, model, metadata[KEY], limit, cursor",
             "parameter": "colour"
           }
         ],
