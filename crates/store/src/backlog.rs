@@ -204,12 +204,15 @@ impl Store {
     pub async fn backlog(&self) -> Result<Backlog, Error> {
         let waiting = self.waiting().await?;
         let running = self.running().await?;
-        let lanes: BTreeSet<&Lane> = waiting.iter().map(|group| &group.lane).collect();
+        let workers = self.workers().await?;
+        // Lanes in which nothing waits as well: a job that is about to be submitted may ask.
+        let served = workers.iter().flat_map(|worker| &worker.lanes);
+        let lanes: BTreeSet<&Lane> = waiting.iter().map(|group| &group.lane).chain(served).collect();
         let paces = self.paces(lanes).await?;
         Ok(Backlog {
             limits: self.limits().await?,
             paused: self.paused_lanes().await?,
-            workers: self.workers().await?,
+            workers,
             waiting,
             running,
             paces,

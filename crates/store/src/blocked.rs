@@ -41,6 +41,11 @@ impl Backlog {
         lane.or(retry).or_else(|| self.at_limit(job.tenant).then_some(Blocked::TenantLimit))
     }
 
+    /// Why a job of this lane and tenant could not be leased that is submitted now.
+    pub fn blocked_new(&self, lane: &Lane, tenant: TenantId) -> Option<Blocked> {
+        self.blocked_lane(lane).or_else(|| self.at_limit(tenant).then_some(Blocked::TenantLimit))
+    }
+
     /// Why no job of this lane can be leased at the moment.
     pub fn blocked_lane(&self, lane: &Lane) -> Option<Blocked> {
         if self.paused.contains(lane) {

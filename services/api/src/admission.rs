@@ -115,8 +115,8 @@ impl Admission {
         refusal
     }
 
-    /// The limits of the caller come first.
-    async fn decide(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
+    /// The same for a job that is only tried. The limits of the caller come first.
+    pub(crate) async fn decide(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
         if let Some(refusal) = self.over_interactive(key, job).await {
             return Some(refusal);
         }

@@ -13,6 +13,7 @@ mod receive;
 mod staged;
 mod trace;
 mod webhook;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,7 @@ use idempotency::request_hash;
 pub(crate) use receive::{MAX_REQUEST_BYTES, Received};
 use staged::Staged;
 pub(crate) use trace::trace_context;
+pub(crate) use trial::{Picture, Trial};
 
 /// Uploads that are read at once; the rest wait unread.
 const UPLOADS: usize = 16;

@@ -40,7 +40,7 @@ impl Intake {
             traceparent: terms.traceparent,
             submission,
         };
-        Ok((new, image.map(|image| image.staged)))
+        Ok((new, image.and_then(|image| image.staged)))
     }
 
     /// What the job costs if it succeeds; nothing where the catalog names no price.

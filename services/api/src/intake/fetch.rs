@@ -16,7 +16,7 @@ use super::{Intake, Received};
 use crate::{Error, ProblemField};
 
 /// Where errors about the URL point.
-const IMAGE_URL: &str = "/input/image_url";
+pub(super) const IMAGE_URL: &str = "/input/image_url";
 /// How long a picture may take, redirects included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -36,7 +36,7 @@ impl Intake {
     /// Fetches a picture and stores it like one that was sent. Everything else in the document is checked before
     /// anybody is called.
     pub(super) async fn fetch(&self, id: JobId, document: &Value, url: &str) -> Result<ReceivedImage, Error> {
-        self.parse(document, Some(stand_in()), 0)?;
+        self.check_around_picture(document)?;
         if let Some(uri) = data_uri::data_of(url) {
             return self.stage_data(id, uri).await;
         }
@@ -45,6 +45,12 @@ impl Intake {
         let _place = place.map_err(Error::internal)?;
         let fetched = timeout(FETCH_TIMEOUT, self.fetch_whole(id, url)).await;
         fetched.map_err(|_| refused("fetch", "cannot be fetched: no whole answer in time"))?
+    }
+
+    /// Checks everything in a document but its picture.
+    pub(super) fn check_around_picture(&self, document: &Value) -> Result<(), Error> {
+        self.parse(document, Some(stand_in()), 0)?;
+        Ok(())
     }
 
     /// Stores the picture that a data URI holds.

@@ -98,7 +98,8 @@ impl Origin {
 /// A picture that is stored already.
 #[derive(Debug)]
 pub(super) struct ReceivedImage {
-    pub(super) staged: Staged,
+    /// Guards its object, unless that is somebody else's.
+    pub(super) staged: Option<Staged>,
     pub(super) origin: Origin,
     pub(super) key: String,
     pub(super) size_bytes: u64,
@@ -180,7 +181,7 @@ impl Intake {
                 UploadError::Store(error) => Error::Unavailable(error.into()),
             })?;
         let (size_bytes, sha256) = (uploaded.size_bytes, uploaded.sha256);
-        Ok(ReceivedImage { staged, origin, key, size_bytes, sha256, header: scan.finish() })
+        Ok(ReceivedImage { staged: Some(staged), origin, key, size_bytes, sha256, header: scan.finish() })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use darkroom_jobs::{JobId, JobState};
-use darkroom_store::{Blocked, Job, Place};
+use darkroom_store::{Blocked, Job, NewJob, Place};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,6 +31,21 @@ pub(super) struct Standing {
     blocked: Option<Blocked>,
 }
 
+impl Standing {
+    pub(super) fn queue(&self) -> QueueView {
+        let wait = self.place.wait.filter(|_| self.blocked.is_none());
+        let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
+        QueueView {
+            position: self.place.ahead + 1,
+            estimated_wait_seconds: wait.map(|wait| tenths(wait.as_secs_f64())),
+        }
+    }
+
+    pub(super) fn reason(&self) -> Option<&'static str> {
+        self.blocked.map(Blocked::as_str)
+    }
+}
+
 impl Jobs {
     /// A job as the API shows it.
     pub(crate) async fn view(&self, job: Job) -> JobView {
@@ -44,17 +59,20 @@ impl Jobs {
         jobs.into_iter().map(|job| self.show(job, &standings)).collect()
     }
 
+    /// Where a job would stand that is submitted now; `None` while that is not known.
+    pub(super) async fn standing_of_new(&self, job: &NewJob) -> Option<Standing> {
+        let backlog = self.backlogs.latest().await?;
+        let lane = &job.submission.lane;
+        let place = backlog.place_of_new(lane, job.submission.options.priority, job.tenant);
+        Some(Standing { place, blocked: backlog.blocked_new(lane, job.tenant) })
+    }
+
     fn show(&self, job: Job, standings: &HashMap<JobId, Standing>) -> JobView {
         let standing = standings.get(&job.id).copied();
         let mut view = JobView::new(job, &self.links);
-        if let Some(Standing { place, blocked }) = standing {
-            let wait = place.wait.filter(|_| blocked.is_none());
-            let tenths = |seconds: f64| (seconds * 10.0).round() / 10.0;
-            view.queue = Some(QueueView {
-                position: place.ahead + 1,
-                estimated_wait_seconds: wait.map(|wait| tenths(wait.as_secs_f64())),
-            });
-            view.blocked_reason = blocked.map(Blocked::as_str);
+        if let Some(standing) = standing {
+            view.queue = Some(standing.queue());
+            view.blocked_reason = standing.reason();
         }
         view
     }

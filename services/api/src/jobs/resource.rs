@@ -128,8 +128,8 @@ pub struct TextToImageView {
 pub struct ImageToTextView {
     /// Words the caption starts with.
     pub prompt: String,
-    /// The picture that was sent.
-    pub image: ImageView,
+    /// The picture that was sent; null in a dry run that would fetch it.
+    pub image: Option<ImageView>,
 }
 
 /// A picture that was sent.
@@ -328,7 +328,7 @@ impl From<Task> for InputView {
         match task {
             Task::TextToImage(task) => Self::TextToImage(task.into()),
             Task::ImageToText(ImageToText { prompt, image }) => {
-                Self::ImageToText(ImageToTextView { prompt, image: image.into() })
+                Self::ImageToText(ImageToTextView { prompt, image: Some(image.into()) })
             }
         }
     }

@@ -1,9 +1,10 @@
 //! `POST /v1/jobs`.
 
+mod dry_run;
 pub(crate) mod schema;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{ETAG, LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +14,8 @@ use super::{Jobs, Until};
 use crate::intake::{Accepted, IdempotencyKey, Intake, Terms, trace_context};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
 use crate::{Error, JobView, Problem, Submitter, etag};
-use schema::{Submission, Upload};
+use dry_run::Mode;
+use schema::{JobOrDryRun, Submission, Upload};
 
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -23,12 +25,14 @@ const LOOK_AGAIN_S: u64 = 1;
 /// Submit a job.
 ///
 /// As `application/json`, or as `multipart/form-data` with the same document as part `job` and a picture as
-/// part `image`, in any order.
+/// part `image`, in any order. With `dry_run=true` everything is checked, and nothing stored.
 #[utoipa::path(
     post,
     path = "/v1/jobs",
     tag = "jobs",
     params(
+        ("dry_run" = Option<bool>, Query,
+         description = "`true`: say what would become of the submission, with price and place in the queue, and make no job."),
         ("Idempotency-Key" = Option<String>, Header,
          description = "1 to 255 visible ASCII characters. A repeated submission with the same key finds the first one's job."),
         ("Prefer" = Option<String>, Header,
@@ -45,7 +49,7 @@ const LOOK_AGAIN_S: u64 = 1;
             ("Retry-After" = u64, description = "When to look, in seconds."),
             ("Idempotency-Replayed" = Option<String>, description = "`true` when the job was there before.")
         )),
-        (status = 200, description = "The job is final already.", body = JobView),
+        (status = 200, description = "The job is final already, or `dry_run` is `true`.", body = JobOrDryRun),
         (status = 400, description = "`malformed_body`, `invalid_header`, `unknown_model`, `unsupported_image` or \
          `image_dimensions`.", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
@@ -70,8 +74,10 @@ pub(crate) async fn submit(
     State(intake): State<Intake>,
     State(jobs): State<Jobs>,
     Submitter(key): Submitter,
+    RawQuery(query): RawQuery,
     request: Request,
 ) -> Result<Response, Error> {
+    let mode = dry_run::mode(query.as_deref().unwrap_or_default())?;
     let prefer = Prefer::from_headers(request.headers());
     let terms = Terms {
         key,
@@ -79,6 +85,10 @@ pub(crate) async fn submit(
         traceparent: trace_context(request.headers()),
     };
     let received = intake.receive(request).await?;
+    if mode == Mode::DryRun {
+        let trial = intake.try_out(terms, received).await?;
+        return Ok(Json(jobs.dry_run(trial).await).into_response());
+    }
     let Accepted { mut job, replayed } = intake.accept(terms, received).await?;
     if let Some(wait) = prefer.wait()
         && !job.state.is_final()

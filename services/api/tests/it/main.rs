@@ -9,6 +9,7 @@ mod cancel;
 mod client;
 mod events;
 mod fal;
+mod dry_run;
 mod fields;
 mod idempotency;
 mod image_url;

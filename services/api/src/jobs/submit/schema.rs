@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
+use super::dry_run::DryRunView;
+use crate::JobView;
+
 /// A job to be done. Unknown fields are refused; null counts as absent.
 #[derive(ToSchema)]
 #[schema(example = json!({
@@ -114,6 +117,16 @@ pub(crate) struct ImageToTextParameters {
     /// address.
     #[schema(example = "https://shop.example/circle.png")]
     image_url: Option<String>,
+}
+
+/// A job that is final already, or with `dry_run=true` what would become of it.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(crate) enum JobOrDryRun {
+    /// The job.
+    Job(Box<JobView>),
+    /// What would become of it.
+    DryRun(Box<DryRunView>),
 }
 
 /// A job with its picture. Parts may come in any order.
