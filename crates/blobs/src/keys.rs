@@ -16,6 +16,14 @@ pub fn input_key(job: impl Display) -> String {
     format!("{INPUT_PREFIX}{job}")
 }
 
+/// Prefix of every file: the pictures that jobs name without having been sent with one.
+pub const FILE_PREFIX: &str = "files/";
+
+/// Key of a file: `files/{file}`.
+pub fn file_key(file: impl Display) -> String {
+    format!("{FILE_PREFIX}{file}")
+}
+
 /// Prefix of an attempt's results: `jobs/{job}/{attempt}/`.
 pub fn attempt_prefix(job: impl Display, attempt: impl Display) -> String {
     format!("jobs/{job}/{attempt}/")
@@ -39,6 +47,7 @@ mod tests {
     fn keys_name_job_attempt_and_index() {
         assert_eq!(job_prefix("j1"), "jobs/j1/");
         assert_eq!(input_key("j1"), "inputs/j1");
+        assert_eq!(file_key("f1"), "files/f1");
         assert_eq!(artifact_key("j1", 2, 0, "png"), format!("{}0.png", attempt_prefix("j1", 2)));
         assert_eq!(attempt_prefix("j1", 2), "jobs/j1/2/");
     }

@@ -29,6 +29,6 @@ pub use client::Blobs;
 pub use config::BlobsConfig;
 pub use download::{BodyStream, ByteRange, Download};
 pub use error::{Error, UploadError};
-pub use keys::{INPUT_PREFIX, artifact_key, attempt_prefix, input_key, job_prefix};
+pub use keys::{FILE_PREFIX, INPUT_PREFIX, artifact_key, attempt_prefix, file_key, input_key, job_prefix};
 pub use objects::{ObjectHead, ObjectInfo, Stored};
 pub use presign::Presign;

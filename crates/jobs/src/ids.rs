@@ -74,6 +74,11 @@ id!(
     "lease"
 );
 id!(
+    /// A picture that its owner names in jobs.
+    FileId,
+    "file"
+);
+id!(
     /// An endpoint of a tenant.
     WebhookId,
     "webhook"

@@ -245,10 +245,11 @@ fn image_to_text(
 ) -> Option<ImageToText> {
     let mut fields = Fields::new(input, "/input", errors);
     let prompt = fields.text("prompt").unwrap_or_default();
-    // Whoever calls this has fetched it.
+    // Whoever calls this has looked it up or fetched it.
+    fields.string("image_file");
     fields.string("image_url");
     if image.is_none() {
-        let expected = "send the picture as the multipart part `image`, or its URL as `image_url`";
+        let expected = "send the picture as the multipart part `image`, its URL as `image_url`, or its file's id as `image_file`";
         fields.error("image", "required", expected);
     }
     fields.refuse_others();

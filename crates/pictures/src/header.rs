@@ -35,6 +35,12 @@ impl Format {
             Self::Gif => "image/gif",
         }
     }
+
+    /// The format with this media type.
+    pub fn of_content_type(content_type: &str) -> Option<Self> {
+        let formats = [Self::Png, Self::Jpeg, Self::WebP, Self::Gif];
+        formats.into_iter().find(|format| format.content_type() == content_type)
+    }
 }
 
 /// A picture that can be used.

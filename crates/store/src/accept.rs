@@ -1,6 +1,6 @@
 //! Accepting jobs.
 
-use darkroom_jobs::{JobId, Submission, TenantId};
+use darkroom_jobs::{FileId, JobId, Submission, TenantId};
 use rust_decimal::Decimal;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -19,6 +19,8 @@ pub struct NewJob {
     pub api_key: Option<Uuid>,
     /// What was asked for.
     pub submission: Submission,
+    /// The file that its task names.
+    pub file: Option<FileId>,
     /// Failures after which it fails for good.
     pub max_attempts: u16,
     /// What it costs if it succeeds.
@@ -60,6 +62,8 @@ pub enum Accepted {
     KeyReused,
     /// The key belongs to a job that its owner has deleted.
     Deleted,
+    /// The file that the job names is not there any more.
+    FileGone,
 }
 
 impl Store {
@@ -92,23 +96,32 @@ impl Store {
         }
         let key = job.idempotency_key.as_deref().unwrap_or_default();
         let found = self.replay(job.tenant, Idempotency { key, request_hash: &job.request_hash }).await?;
+        if found.is_none() && job.file.is_some() {
+            return Ok(Accepted::FileGone);
+        }
         // The job that was in the way can only vanish between the two statements by the end of its retention.
         Ok(found.unwrap_or(Accepted::Deleted))
     }
 
-    /// Whether the rows were made; not when the id or the idempotency key is taken.
+    /// Whether the rows were made; not when the id or the idempotency key is taken, or the file is gone.
     async fn insert(&self, job: &NewJob) -> Result<bool, Error> {
         let Submission { lane, task, options } = &job.submission;
         let webhook = options.webhook.as_ref();
         let events = webhook.map(|webhook| words(&webhook.events)).unwrap_or_default();
         let made = sqlx::query_scalar!(
             r#"
-            with job as (
+            -- Its lock holds off whoever would delete the file until the job that names it can be seen.
+            with file as (
+                update files set expires_at = greatest(expires_at, now() + $21::float8 * interval '1 second')
+                where id = $20 and tenant_id = $2 and deleted_at is null and expires_at > now()
+                returning id
+            ), job as (
                 insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, idempotency_key,
                                   deadline, expires_at, api_key_id)
-                values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-                        now() + least($10::float8, $11::float8) * interval '1 second',
-                        now() + $11::float8 * interval '1 second', $16)
+                select $1, $2, $3, $4, $5, $6, $7, $8, $9,
+                       now() + least($10::float8, $11::float8) * interval '1 second',
+                       now() + $11::float8 * interval '1 second', $16
+                where $20::uuid is null or exists (select from file)
                 on conflict do nothing
                 returning id
             ), request as (
@@ -151,7 +164,9 @@ impl Store {
             job.api_key,
             webhook.map(|webhook| webhook.url.as_str()),
             webhook.map(|webhook| webhook.form.as_str()),
-            &events
+            &events,
+            job.file.map(FileId::as_uuid),
+            Self::KEEP_FILE_SECONDS
         )
         .fetch_optional(&self.pool)
         .await?;

@@ -24,6 +24,7 @@ mod courier;
 mod deliveries;
 mod error;
 mod failed;
+mod files;
 mod fleet;
 mod heartbeat;
 mod job_webhooks;
@@ -62,6 +63,7 @@ pub use courier::{DeliveryAttempt, DeliveryBacklog, DueDelivery, InFlight, Verdi
 pub use deliveries::{Delivery, DeliveryFilter, DeliveryState, Sending};
 pub use error::Error;
 pub use failed::{Attempt, FailedFilter, FailedJob, FailedPage, Standing};
+pub use files::{File, NewFile};
 pub use fleet::{RunningAttempt, WorkerDetail};
 pub use heartbeat::{Beat, Pulse};
 pub use keys::{ApiKey, KeyState, ListedKey, NewApiKey, Owner, Rotated, Scope, Successor};

@@ -22,6 +22,7 @@ use crate::admin::{self, Admin};
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::backlog::Backlogs;
+use crate::files::{self, Files};
 use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
 use crate::jobs::{self, Jobs};
 use crate::models::{self, Models};
@@ -56,6 +57,7 @@ pub struct ApiParts {
 pub struct Api {
     jobs: Jobs,
     intake: Intake,
+    files: Files,
     results: Results,
     models: Models,
     usage: Usage,
@@ -83,13 +85,14 @@ impl Api {
             outbound: outbound.clone(),
             stop,
         });
+        let files = Files { store: store.clone() };
         let results = Results { store: store.clone(), blobs, links: links.clone() };
         let models = Models { store: store.clone(), catalog: catalog.clone() };
         let admin = Admin { store: store.clone(), catalog, links };
         let usage = Usage { store: store.clone() };
         let guard = outbound.guard().clone();
         let webhooks = Webhooks { store: store.clone(), guard, mint: mint.clone() };
-        Self { jobs, intake, results, models, usage, webhooks, admin, keys: Keys::new(store), mint }
+        Self { jobs, intake, files, results, models, usage, webhooks, admin, keys: Keys::new(store), mint }
     }
 
     /// What feeds the requests that wait for a job: to be run next to the server.
@@ -110,6 +113,8 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(jobs::show::show, jobs::delete::delete))
         .routes(routes!(jobs::cancel::cancel))
         .routes(routes!(jobs::events::events))
+        .routes(routes!(files::upload::upload))
+        .routes(routes!(files::show::show, files::delete::delete))
         .routes(routes!(models::list))
         .routes(routes!(usage::show))
         .routes(routes!(webhooks::create::create, webhooks::list::list))

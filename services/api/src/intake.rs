@@ -7,8 +7,10 @@ mod check;
 mod data_uri;
 mod document;
 mod fetch;
+mod file;
 mod form;
 mod idempotency;
+mod named;
 mod receive;
 mod staged;
 mod trace;
@@ -34,10 +36,12 @@ use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
 use document::Places;
+pub(crate) use file::Kept;
 pub(crate) use form::{FormRules, Others, is_form};
 pub(crate) use idempotency::IdempotencyKey;
 use idempotency::request_hash;
-pub(crate) use receive::{MAX_REQUEST_BYTES, Received};
+use named::no_such_file;
+pub(crate) use receive::{MAX_REQUEST_BYTES, Origin, Received};
 use staged::Staged;
 pub(crate) use trace::trace_context;
 pub(crate) use trial::{Picture, Trial};
@@ -143,14 +147,14 @@ impl Intake {
 
     /// Checks and accepts what was received. A caller that goes away meanwhile does not interrupt it.
     pub(crate) async fn accept(&self, terms: Terms, mut received: Received) -> Result<Accepted, Error> {
-        if let Some(url) = received.image_url()? {
-            // A repetition calls nobody: what is there by now may be something else.
+        if let Some(named) = received.named()? {
+            // A repetition looks nowhere: what is there by now may be something else, or nothing.
             let key = terms.idempotency_key.as_ref().map(IdempotencyKey::as_str);
             let hash = request_hash(&received.document, None);
             if let Some(job) = self.replay(terms.key.tenant, key, &hash).await? {
                 return Ok(Accepted { job, replayed: Some(Replayed) });
             }
-            received.image = Some(self.fetch(received.id, &received.document, url).await?);
+            received.image = Some(self.obtain(terms.key.tenant, &received, named).await?);
         }
         let key = terms.key;
         let (new, staged) = self.check(terms, received)?;
@@ -186,6 +190,7 @@ impl Intake {
             Ok(Outcome::Replayed(job)) => Ok(Accepted { job: *job, replayed: Some(Replayed) }),
             Ok(Outcome::KeyReused) => Err(Error::KeyReused),
             Ok(Outcome::Deleted) => Err(Error::Deleted),
+            Ok(Outcome::FileGone) => Err(no_such_file()),
             Err(error) => {
                 if let Some(staged) = staged {
                     self.tasks.spawn(self.clone().look_later(new.tenant, new.id, staged).in_current_span());
@@ -208,7 +213,7 @@ impl Intake {
             Some(Outcome::Created(job) | Outcome::Replayed(job)) => Ok(Some(*job)),
             Some(Outcome::KeyReused) => Err(Error::KeyReused),
             Some(Outcome::Deleted) => Err(Error::Deleted),
-            None => Ok(None),
+            Some(Outcome::FileGone) | None => Ok(None),
         }
     }
 

@@ -17,6 +17,7 @@ pub mod config;
 mod cursor;
 mod deadline;
 mod etag;
+mod files;
 mod intake;
 mod jobs;
 mod key;

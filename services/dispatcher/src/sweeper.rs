@@ -1,23 +1,20 @@
 //! The sweeper: what is past its retention, and what nothing names, is deleted. Objects go first and rows after,
 //! so that an interrupted round is simply repeated.
 
-use std::collections::HashSet;
+mod orphans;
+
 use std::time::Duration;
 
 use anyhow::Context;
-use chrono::TimeDelta;
-use darkroom_blobs::{Blobs, INPUT_PREFIX, ObjectInfo, attempt_prefix, input_key, job_prefix};
-use darkroom_jobs::JobId;
+use darkroom_blobs::{Blobs, attempt_prefix, file_key, input_key, job_prefix};
 use darkroom_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::rhythm::Rhythm;
+use orphans::Walks;
 
 const BATCH: i64 = 200;
 const PAGE: usize = 1_000;
-/// An input this old whose job does not exist belongs to a request that was never accepted. Long, because it
-/// compares the clocks of two machines.
-const ORPHAN_AGE: TimeDelta = TimeDelta::hours(24);
 
 pub(crate) struct Sweeper {
     pub(crate) store: Store,
@@ -29,11 +26,11 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut rhythm = Rhythm::new("sweeper", self.period);
-        let mut inputs = InputWalk::default();
+        let mut walks = Walks::default();
         loop {
             let round = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                round = self.round(&mut inputs) => round,
+                round = self.round(&mut walks) => round,
             };
             rhythm.note(round.map_err(|error| format!("{error:#}")));
             if !rhythm.wait(&stop).await {
@@ -43,12 +40,13 @@ impl Sweeper {
     }
 
     /// One step's failure does not keep the others from their turn.
-    async fn round(&self, walk: &mut InputWalk) -> anyhow::Result<()> {
+    async fn round(&self, walks: &mut Walks) -> anyhow::Result<()> {
         let jobs = self.sweep_jobs().await.context("failed to sweep jobs");
         let attempts = self.sweep_attempts().await.context("failed to sweep attempts");
-        let inputs = self.sweep_inputs(walk).await.context("failed to sweep inputs");
+        let files = self.sweep_files().await.context("failed to sweep files");
+        let orphans = self.sweep_orphans(walks).await.context("failed to sweep orphans");
         let rows = self.delete_rows().await.context("failed to delete rows");
-        let (jobs, objects, rows) = (jobs?, attempts? + inputs?, rows?);
+        let (jobs, objects, rows) = (jobs?, attempts? + files? + orphans?, rows?);
         metrics::counter!("darkroom_swept_jobs_total").increment(jobs);
         metrics::counter!("darkroom_swept_objects_total").increment(objects);
         if jobs + objects + rows > 0 {
@@ -114,41 +112,19 @@ impl Sweeper {
         }
     }
 
-    /// Deletes inputs whose job was never accepted, going on where the last round stopped, and the parts of
-    /// uploads that were never ended.
-    async fn sweep_inputs(&self, walk: &mut InputWalk) -> anyhow::Result<u64> {
+    /// Deletes the objects of files that are deleted, or whose time is over, and that no job names.
+    async fn sweep_files(&self) -> anyhow::Result<u64> {
+        self.store.expire_files().await?;
         let mut deleted = 0;
-        let old = self.store.now().await? - ORPHAN_AGE;
-        self.blobs.abort_uploads(INPUT_PREFIX, old).await?;
         loop {
-            let page = self.blobs.list(INPUT_PREFIX, walk.after.as_deref(), PAGE).await?;
-            let (mut keys, mut ids) = (Vec::new(), Vec::new());
-            for object in page.iter().take_while(|object| object.last_modified < old) {
-                if let Some(id) = job_of(object) {
-                    keys.push((id, object.key.clone()));
-                    ids.push(id);
-                }
-                walk.after = Some(object.key.clone());
-            }
-            let known: HashSet<JobId> = self.store.existing_jobs(&ids).await?.into_iter().collect();
-            let orphans: Vec<String> =
-                keys.into_iter().filter(|(id, _)| !known.contains(id)).map(|(_, key)| key).collect();
-            self.blobs.delete(&orphans).await?;
-            deleted += orphans.len() as u64;
-            if page.last().is_none_or(|last| walk.after.as_ref() != Some(&last.key)) {
+            let files = self.store.files_to_sweep(BATCH).await?;
+            if files.is_empty() {
                 return Ok(deleted);
             }
+            let keys: Vec<String> = files.iter().map(file_key).collect();
+            self.blobs.delete(&keys).await?;
+            self.store.forget_files(&files).await?;
+            deleted += files.len() as u64;
         }
     }
-}
-
-/// How far inputs were looked through. Keys sort by time, so a round goes on where the last one stopped; a new
-/// process begins again.
-#[derive(Default)]
-struct InputWalk {
-    after: Option<String>,
-}
-
-fn job_of(object: &ObjectInfo) -> Option<JobId> {
-    object.key.strip_prefix(INPUT_PREFIX)?.parse().ok()
 }

@@ -110,7 +110,7 @@ fn what_is_missing_is_named() {
     insta::assert_json_snapshot!(errors(json!({"pipeline": "image-to-text", "input": "x"})), @r#"
     [
       "/input [type] expected an object",
-      "/input/image [required] send the picture as the multipart part `image`, or its URL as `image_url`"
+      "/input/image [required] send the picture as the multipart part `image`, its URL as `image_url`, or its file's id as `image_file`"
     ]
     "#);
 }

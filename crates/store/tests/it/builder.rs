@@ -55,6 +55,7 @@ pub(crate) fn new_job(tenant: TenantId) -> NewJob {
         tenant,
         api_key: None,
         submission: Submission { lane: lane("m"), task, options },
+        file: None,
         max_attempts: 4,
         price: "0.02".parse().unwrap(),
         currency: "USD".into(),

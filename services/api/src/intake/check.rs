@@ -39,6 +39,7 @@ impl Intake {
             request_hash: request_hash(&document, image.as_ref().and_then(ReceivedImage::sent_sha256)),
             traceparent: terms.traceparent,
             submission,
+            file: image.as_ref().and_then(|image| image.file),
         };
         Ok((new, image.and_then(|image| image.staged)))
     }
@@ -54,7 +55,7 @@ impl Intake {
 }
 
 impl ReceivedImage {
-    /// The digest of a picture that is part of what the caller sent. One that was fetched is not: its URL is, and a
+    /// The digest of a picture that is part of what the caller sent. One that is named is not: its URL or id is, and a
     /// repeated submission is the same whatever is there by then.
     fn sent_sha256(&self) -> Option<&[u8; 32]> {
         (self.origin == Origin::Sent).then_some(&self.sha256)

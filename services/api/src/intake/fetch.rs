@@ -4,15 +4,16 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use darkroom_jobs::{InputImage, JobId, Pipeline};
+use darkroom_blobs::input_key;
+use darkroom_jobs::{InputImage, JobId};
 use darkroom_outbound::Error as CallError;
 use futures_util::stream;
 use serde_json::Value;
 use tokio::time::timeout;
 
+use super::Intake;
 use super::data_uri;
 use super::receive::{MAX_IMAGE_BYTES, Origin, PLACE_TIMEOUT, ReceivedImage};
-use super::{Intake, Received};
 use crate::{Error, ProblemField};
 
 /// Where errors about the URL point.
@@ -20,23 +21,9 @@ pub(super) const IMAGE_URL: &str = "/input/image_url";
 /// How long a picture may take, redirects included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
-impl Received {
-    /// The URL that stands for the picture.
-    pub(super) fn image_url(&self) -> Result<Option<&str>, Error> {
-        let takes_one = self.document["pipeline"] == Pipeline::ImageToText.as_str();
-        let url = self.document.pointer(IMAGE_URL).and_then(Value::as_str).filter(|_| takes_one);
-        if url.is_some() && self.image.is_some() {
-            return Err(refused("conflict", "send the picture or its URL, not both"));
-        }
-        Ok(url)
-    }
-}
-
 impl Intake {
-    /// Fetches a picture and stores it like one that was sent. Everything else in the document is checked before
-    /// anybody is called.
-    pub(super) async fn fetch(&self, id: JobId, document: &Value, url: &str) -> Result<ReceivedImage, Error> {
-        self.check_around_picture(document)?;
+    /// Fetches a picture and stores it like one that was sent.
+    pub(super) async fn fetch(&self, id: JobId, url: &str) -> Result<ReceivedImage, Error> {
         if let Some(uri) = data_uri::data_of(url) {
             return self.stage_data(id, uri).await;
         }
@@ -57,7 +44,7 @@ impl Intake {
     async fn stage_data(&self, id: JobId, uri: &str) -> Result<ReceivedImage, Error> {
         let bytes = data_uri::decode(uri).map_err(|detail| refused("data_uri", detail))?;
         let bytes = stream::iter([Ok::<_, Infallible>(Bytes::from(bytes))]);
-        not_empty(self.stage_stream(id, bytes, Origin::Fetched, |never| match never {}).await?)
+        not_empty(self.stage_stream(input_key(id), bytes, Origin::Fetched, |never| match never {}).await?)
     }
 
     async fn fetch_whole(&self, id: JobId, url: &str) -> Result<ReceivedImage, Error> {
@@ -66,7 +53,9 @@ impl Intake {
             return Err(Origin::Fetched.too_large());
         }
         let bytes = fetched.into_stream();
-        not_empty(self.stage_stream(id, bytes, Origin::Fetched, |error| not_fetched(&error)).await?)
+        not_empty(
+            self.stage_stream(input_key(id), bytes, Origin::Fetched, |error| not_fetched(&error)).await?,
+        )
     }
 }
 

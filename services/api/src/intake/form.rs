@@ -9,18 +9,22 @@ use serde_json::Value;
 
 use super::Received;
 use super::document::MAX_DOCUMENT_BYTES;
-use super::receive::{FORM, ReceivedImage, media_type, unreadable};
+use super::receive::{FORM, Origin, ReceivedImage, media_type, unreadable};
 use crate::{Error, ProblemField};
 
 /// The parts of a form.
 #[derive(Debug)]
 pub(crate) struct FormRules {
-    /// The picture.
-    pub(crate) image: &'static str,
+    /// The picture: names that its part may have.
+    pub(crate) images: &'static [&'static str],
     /// Texts, of a megabyte at most.
     pub(crate) texts: &'static [&'static str],
     /// Every other part, and one that comes again.
     pub(crate) others: Others,
+    /// Where the picture is stored, by the id that the form gets.
+    pub(crate) key: fn(JobId) -> String,
+    /// What the picture is to its job.
+    pub(crate) origin: Origin,
 }
 
 /// What becomes of parts that nobody asked for.
@@ -56,10 +60,11 @@ impl FormRules {
     /// What `part` is to a form of which this much was read.
     pub(super) fn role(&self, part: &Field<'_>, read: &Form) -> Result<Role, Error> {
         let name = part.name().unwrap_or_default();
-        if name == self.image && read.image.is_none() {
+        let image = self.images.iter().find(|image| **image == name).filter(|_| read.image.is_none());
+        if let Some(image) = image {
             // Where others' forms are read, a picture is what has a file name, as it is to them.
             let is_text = self.others == Others::Skipped && part.file_name().is_none_or(str::is_empty);
-            return Ok(if is_text { Role::Text(self.image) } else { Role::Image });
+            return Ok(if is_text { Role::Text(image) } else { Role::Image });
         }
         match self.texts.iter().find(|text| **text == name && !read.texts.contains_key(*text)) {
             Some(text) => Ok(Role::Text(text)),
@@ -70,10 +75,10 @@ impl FormRules {
 
     fn unwanted(&self, name: &str) -> ProblemField {
         let shown: String = name.chars().take(64).collect();
-        if name == self.image || self.texts.contains(&name) {
+        if self.images.contains(&name) || self.texts.contains(&name) {
             return ProblemField::parameter(&shown, "repeated", "send this part once");
         }
-        let known = [self.texts, &[self.image]].concat().join(", ");
+        let known = [self.texts, self.images].concat().join(", ");
         ProblemField::parameter(&shown, "unknown", format!("unknown part: expected one of {known}"))
     }
 }

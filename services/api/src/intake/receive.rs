@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 
 use darkroom_blobs::{UploadError, input_key};
-use darkroom_jobs::{JobId, WebhookForm};
+use darkroom_jobs::{FileId, JobId, WebhookForm};
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
@@ -28,7 +28,13 @@ use crate::auth::TenantKey;
 pub(super) const JSON: &str = "application/json";
 pub(super) const FORM: &str = "multipart/form-data";
 /// The form of a submission.
-const PARTS: FormRules = FormRules { image: "image", texts: &["job"], others: Others::Refused };
+const PARTS: FormRules = FormRules {
+    images: &["image"],
+    texts: &["job"],
+    others: Others::Refused,
+    key: |id| input_key(id),
+    origin: Origin::Sent,
+};
 /// What a submission may be.
 const MEDIA_TYPES: &str = "application/json, or multipart/form-data with the parts `job` and `image`";
 /// Largest picture: 50 MiB, the limit of the services that callers come from.
@@ -37,9 +43,9 @@ pub(super) const MAX_IMAGE_BYTES: u64 = 52_428_800;
 pub(crate) const MAX_REQUEST_BYTES: usize = 52_428_800 + MAX_DOCUMENT_BYTES + 64 * 1024;
 
 /// A picture of the largest size over a slow line of 1.5 Mbit/s.
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const UPLOAD_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest silence in the middle of a body.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const SILENCE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a place among the uploads.
 pub(super) const PLACE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -77,11 +83,13 @@ impl Received {
 
 /// Where a picture came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// It was sent along.
     Sent,
     /// It was fetched from the URL in the document.
     Fetched,
+    /// It is a file of its own.
+    File,
 }
 
 impl Origin {
@@ -90,6 +98,7 @@ impl Origin {
         let what = match self {
             Self::Sent => "the part `image`",
             Self::Fetched => "the picture at `image_url`",
+            Self::File => "the file",
         };
         Error::TooLarge { what, max_bytes: MAX_IMAGE_BYTES }
     }
@@ -101,6 +110,8 @@ pub(super) struct ReceivedImage {
     /// Guards its object, unless that is somebody else's.
     pub(super) staged: Option<Staged>,
     pub(super) origin: Origin,
+    /// The file that it is.
+    pub(super) file: Option<FileId>,
     pub(super) key: String,
     pub(super) size_bytes: u64,
     pub(super) sha256: [u8; 32],
@@ -134,7 +145,7 @@ impl Intake {
         timeout(UPLOAD_TIMEOUT, parts).await.map_err(|_| Error::SlowBody)?
     }
 
-    async fn place(&self) -> Result<Place<'_>, Error> {
+    pub(super) async fn place(&self) -> Result<Place<'_>, Error> {
         let permit = timeout(PLACE_TIMEOUT, self.uploads.acquire()).await.map_err(|_| Error::Busy)?;
         metrics::gauge!("darkroom_uploads_in_flight").increment(1);
         Ok(Place { _permit: permit.map_err(Error::internal)? })
@@ -150,7 +161,8 @@ impl Intake {
         while let Some(part) = parts.next_field().await.map_err(unreadable)? {
             match rules.role(&part, &form)? {
                 Role::Image => {
-                    form.image = Some(self.stage_stream(form.id, part, Origin::Sent, unreadable).await?);
+                    let key = (rules.key)(form.id);
+                    form.image = Some(self.stage_stream(key, part, rules.origin, unreadable).await?);
                 }
                 Role::Text(name) => drop(form.texts.insert(name, read_text(part, name).await?)),
                 // The next one is looked for behind its end.
@@ -164,13 +176,12 @@ impl Intake {
     /// stream.
     pub(super) async fn stage_stream<E>(
         &self,
-        id: JobId,
+        key: String,
         bytes: impl Stream<Item = Result<Bytes, E>>,
         origin: Origin,
         broken: impl FnOnce(E) -> Error,
     ) -> Result<ReceivedImage, Error> {
-        let key = input_key(id);
-        // From here on, whatever happens, the object is deleted unless its job is accepted.
+        // From here on, whatever happens, the object is deleted unless it is kept.
         let staged = Staged::new(key.clone(), self.blobs.clone(), self.tasks.clone());
         let mut scan = HeaderScan::default();
         let bytes = bytes.inspect_ok(|bytes| scan.push(bytes));
@@ -181,12 +192,20 @@ impl Intake {
                 UploadError::Store(error) => Error::Unavailable(error.into()),
             })?;
         let (size_bytes, sha256) = (uploaded.size_bytes, uploaded.sha256);
-        Ok(ReceivedImage { staged: Some(staged), origin, key, size_bytes, sha256, header: scan.finish() })
+        Ok(ReceivedImage {
+            staged: Some(staged),
+            origin,
+            file: None,
+            key,
+            size_bytes,
+            sha256,
+            header: scan.finish(),
+        })
     }
 }
 
 /// One of the uploads that run at once.
-struct Place<'a> {
+pub(super) struct Place<'a> {
     _permit: SemaphorePermit<'a>,
 }
 

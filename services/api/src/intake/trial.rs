@@ -4,6 +4,7 @@ use darkroom_pictures::{Format, ImageHeader};
 use darkroom_store::NewJob;
 
 use super::fetch::IMAGE_URL;
+use super::named::Named;
 use super::receive::{Origin, ReceivedImage};
 use super::{IdempotencyKey, Intake, Received, Terms, data_uri};
 use crate::{Error, ProblemField};
@@ -28,12 +29,13 @@ impl Intake {
     /// Checks what was received, and whether it would be accepted now. The picture that came along is deleted again.
     pub(crate) async fn try_out(&self, terms: Terms, mut received: Received) -> Result<Trial, Error> {
         let mut picture = Picture::Seen;
-        if let Some(url) = received.image_url()? {
-            received.image = Some(if data_uri::data_of(url).is_some() {
-                self.fetch(received.id, &received.document, url).await?
-            } else {
-                picture = Picture::Unseen;
-                self.not_fetched(&received, url)?
+        if let Some(named) = received.named()? {
+            received.image = Some(match named {
+                Named::Url(url) if data_uri::data_of(url).is_none() => {
+                    picture = Picture::Unseen;
+                    self.not_fetched(&received, url)?
+                }
+                named => self.obtain(terms.key.tenant, &received, named).await?,
             });
         }
         let key = terms.key;
@@ -60,6 +62,7 @@ impl Intake {
         Ok(ReceivedImage {
             staged: None,
             origin: Origin::Fetched,
+            file: None,
             key: String::new(),
             size_bytes: 1,
             sha256: [0; 32],

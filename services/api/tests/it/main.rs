@@ -11,6 +11,7 @@ mod events;
 mod fal;
 mod dry_run;
 mod fields;
+mod files;
 mod idempotency;
 mod image_url;
 mod job_webhooks;

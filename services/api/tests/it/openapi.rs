@@ -17,9 +17,11 @@ async fn the_document_names_every_route() {
         .collect();
     routes.sort();
     insta::assert_snapshot!(routes.join("\n"), @"
+    delete /v1/files/{id}
     delete /v1/jobs/{id}
     delete /v1/webhooks/{id}
     get /r/{file}
+    get /v1/files/{id}
     get /v1/jobs
     get /v1/jobs/{id}
     get /v1/jobs/{id}/events
@@ -30,6 +32,7 @@ async fn the_document_names_every_route() {
     get /v1/webhooks/{id}
     get /v1/webhooks/{id}/deliveries
     patch /v1/webhooks/{id}
+    post /v1/files
     post /v1/jobs
     post /v1/jobs/{id}/cancel
     post /v1/webhooks

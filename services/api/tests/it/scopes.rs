@@ -100,6 +100,10 @@ async fn id_for(app: &App, path: &str) -> String {
         let new = serde_json::json!({"url": "https://shop.example/hooks"});
         return Answer::of(app.post("/v1/webhooks").json(&new)).await.id();
     }
+    if path.contains("/files/") {
+        let file = app.post("/v1/files").header("content-type", "image/png").body(crate::upload::png(8, 8));
+        return Answer::of(file).await.id();
+    }
     let id = app.queued().await;
     let worker = app.worker();
     worker.fail(&worker.lease().await).await;
@@ -156,6 +160,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator read: operator_key
       operator submit: operator_key
 
+    GET /v1/files/{id}
     GET /v1/jobs/{id}
     GET /v1/webhooks/{id}
     GET /v1/webhooks/{id}/deliveries
@@ -170,6 +175,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator submit: operator_key
 
     GET /v1/webhooks/secret
+    POST /v1/files
     POST /v1/jobs
     POST /v1/webhooks
       none: unauthorized
@@ -182,6 +188,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator read: operator_key
       operator submit: operator_key
 
+    DELETE /v1/files/{id}
     DELETE /v1/jobs/{id}
     DELETE /v1/webhooks/{id}
     PATCH /v1/webhooks/{id}

@@ -200,7 +200,7 @@ async fn an_empty_or_missing_picture_is_a_field_that_was_left_out() {
     [
       {
         "code": "required",
-        "detail": "send the picture as the multipart part `image`, or its URL as `image_url`",
+        "detail": "send the picture as the multipart part `image`, its URL as `image_url`, or its file's id as `image_file`",
         "pointer": "/input/image"
       }
     ]

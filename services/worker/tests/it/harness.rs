@@ -142,6 +142,7 @@ impl Site {
             api_key: None,
             max_attempts: model.retry.max_attempts,
             submission,
+            file: None,
             price: Decimal::ONE,
             currency: "USD".to_owned(),
             idempotency_key: None,

@@ -96,6 +96,7 @@ impl<'s> Case<'s> {
             Accepted::Replayed(earlier) => Submitted::Replayed(self.no(earlier.id)),
             Accepted::KeyReused => Submitted::KeyReused,
             Accepted::Deleted => Submitted::Deleted,
+            Accepted::FileGone => unreachable!("no job of the model names a file"),
         }
     }
 

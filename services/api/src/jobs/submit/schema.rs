@@ -107,7 +107,8 @@ pub(crate) struct TextToImageParameters {
     embed_parameters: Option<bool>,
 }
 
-/// Parameters of an image-to-text job; the picture is the part `image` of the upload, or at `image_url`.
+/// Parameters of an image-to-text job; the picture is the part `image` of the upload, at `image_url`, or
+/// the file `image_file`.
 #[derive(ToSchema)]
 pub(crate) struct ImageToTextParameters {
     /// Words the caption starts with.
@@ -117,6 +118,8 @@ pub(crate) struct ImageToTextParameters {
     /// address.
     #[schema(example = "https://shop.example/circle.png")]
     image_url: Option<String>,
+    /// Id of a picture that was sent to `/v1/files`.
+    image_file: Option<uuid::Uuid>,
 }
 
 /// A job that is final already, or with `dry_run=true` what would become of it.

@@ -2,18 +2,24 @@
 
 use axum::extract::{Request, State};
 use axum::response::Response;
+use darkroom_blobs::input_key;
 use serde_json::{Value, json};
 
 use super::lax::Invalid;
 use super::{Failure, answer};
 use crate::Submitter;
-use crate::intake::{FormRules, Intake, Others, is_form};
+use crate::intake::{FormRules, Intake, Origin, Others, is_form};
 use crate::jobs::Jobs;
 use crate::surfaces::call::Call;
 
 /// What the form may hold; other parts are read over.
-const RULES: FormRules =
-    FormRules { image: "image", texts: &["prompt", "model_id"], others: Others::Skipped };
+const RULES: FormRules = FormRules {
+    images: &["image"],
+    texts: &["prompt", "model_id"],
+    others: Others::Skipped,
+    key: |id| input_key(id),
+    origin: Origin::Sent,
+};
 
 pub(super) async fn describe(
     State(intake): State<Intake>,

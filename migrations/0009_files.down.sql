@@ -1,0 +1,2 @@
+drop index job_requests_file;
+drop table files;
