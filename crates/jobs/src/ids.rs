@@ -74,6 +74,11 @@ id!(
     "lease"
 );
 id!(
+    /// Jobs that were submitted at once.
+    BatchId,
+    "batch"
+);
+id!(
     /// A picture that its owner names in jobs.
     FileId,
     "file"

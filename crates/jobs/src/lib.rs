@@ -34,7 +34,9 @@ pub use catalog::{
 pub use event::{Event, redelivery};
 pub use failure::{Failure, FailureClass, Retry, RetryPolicy};
 pub use fields::Fields;
-pub use ids::{ArtifactId, DeliveryId, FileId, IdError, JobId, LeaseToken, TenantId, WebhookId, WorkerId};
+pub use ids::{
+    ArtifactId, BatchId, DeliveryId, FileId, IdError, JobId, LeaseToken, TenantId, WebhookId, WorkerId,
+};
 pub use lane::{Lane, LaneError};
 pub use loras::{Loras, LorasError};
 pub use output::{FormatName, PictureFormat, PictureOutput, Quality};

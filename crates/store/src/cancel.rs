@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use darkroom_jobs::{JobId, TenantId};
+use darkroom_jobs::{BatchId, JobId, TenantId};
 use uuid::Uuid;
 
 use crate::pool::Transaction;
@@ -69,6 +69,44 @@ impl Store {
             return Ok(Canceled::Done);
         }
         Ok(if self.owns(tenant, id).await? { Canceled::AlreadyFinal } else { Canceled::NotFound })
+    }
+
+    /// Cancels those jobs of a batch that are not final, and revokes the leases of those that run: how many. Done again
+    /// as [`Store::cancel`] is.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn cancel_batch(&self, tenant: TenantId, id: BatchId) -> Result<u64, Error> {
+        let cancel = || self.try_cancel_batch(tenant, id);
+        let delays =
+            ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(TRIES).with_jitter();
+        cancel.retry(delays).when(|error| error.is_undone() || error.is_interruption()).await
+    }
+
+    async fn try_cancel_batch(&self, tenant: TenantId, id: BatchId) -> Result<u64, Error> {
+        let mut transaction = self.pool.begin().await?;
+        // Locked in the order of their ids, as whoever else locks many jobs does.
+        let canceled = sqlx::query_scalar!(
+            "with unfinished as (
+                 select id from jobs
+                 where batch_id = $1 and tenant_id = $2 and state in ('queued', 'running') and deleted_at is null
+                 order by id for update
+             )
+             update jobs
+             set state = 'canceled', version = version + 1, lease_token = null, finished_at = now()
+             from unfinished where jobs.id = unfinished.id
+             returning jobs.id",
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_all(&mut transaction)
+        .await?;
+        close_attempts(&mut transaction, &canceled).await?;
+        transaction.commit().await?;
+        for id in &canceled {
+            self.pending.job(JobId::from_uuid(*id));
+        }
+        Ok(canceled.len() as u64)
     }
 
     /// Hides a final job from everybody at once; the sweeper deletes its objects.

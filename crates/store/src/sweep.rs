@@ -18,7 +18,7 @@ pub struct ClosedAttempt {
 
 impl Store {
     /// Idempotency keys answer for at least this long.
-    const KEEP_KEY_SECONDS: f64 = 24.0 * 3600.0;
+    pub(crate) const KEEP_KEY_SECONDS: f64 = 24.0 * 3600.0;
 
     /// Final jobs that are deleted or past their retention and still have objects, and that ended at least
     /// `after_seconds` ago: a worker that has not heard of the end may still upload. A deleted job that is run again

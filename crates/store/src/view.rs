@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{Failure, JobId, JobState, Lane, Priority, Task, TenantId, Warning};
+use darkroom_jobs::{BatchId, Failure, JobId, JobState, Lane, Priority, Task, TenantId, Warning};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -65,6 +65,8 @@ pub struct Job {
     pub replay_of: Option<JobId>,
     /// The job that runs this failed one again.
     pub replayed_by: Option<JobId>,
+    /// The batch it was submitted with.
+    pub batch: Option<BatchId>,
 }
 
 /// How far an attempt is.
@@ -91,6 +93,8 @@ pub struct JobFilter {
     pub model: Option<String>,
     /// Only jobs whose metadata has all of this.
     pub metadata: BTreeMap<String, String>,
+    /// Only jobs of this batch.
+    pub batch: Option<BatchId>,
     /// Only jobs older than this one.
     pub before: Option<JobId>,
     /// At most so many.
@@ -136,6 +140,7 @@ struct JobRow {
     warnings: serde_json::Value,
     replay_of: Option<Uuid>,
     replayed_by: Option<Uuid>,
+    batch_id: Option<Uuid>,
 }
 
 impl TryFrom<JobRow> for Job {
@@ -187,6 +192,7 @@ impl TryFrom<JobRow> for Job {
             artifacts: Vec::new(),
             replay_of: row.replay_of.map(JobId::from_uuid),
             replayed_by: row.replayed_by.map(JobId::from_uuid),
+            batch: row.batch_id.map(BatchId::from_uuid),
         })
     }
 }
@@ -202,7 +208,7 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?", j.replay_of,
+                      a.timings as "timings?", j.replay_of, j.batch_id,
                       (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
@@ -237,7 +243,7 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?", j.replay_of,
+                      a.timings as "timings?", j.replay_of, j.batch_id,
                       (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
@@ -251,6 +257,7 @@ impl Store {
                  and ($4::text is null or split_part(j.lane, ':', 1) = $4)
                  and ($5::text is null or substr(j.lane, strpos(j.lane, ':') + 1) = $5)
                  and ($7::uuid[] is null or j.id = any($7))
+                 and ($8::uuid is null or j.batch_id = $8)
                order by j.id desc limit $6"#,
             tenant.as_uuid(),
             // No cursor is one behind every id: a condition that may be absent could not use the index.
@@ -259,7 +266,8 @@ impl Store {
             filter.pipeline.map(darkroom_jobs::Pipeline::as_str),
             filter.model,
             filter.limit,
-            labelled.as_deref()
+            labelled.as_deref(),
+            filter.batch.map(BatchId::as_uuid)
         )
         .fetch_all(&mut transaction)
         .await?;

@@ -5,6 +5,8 @@
 
 mod capacity;
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -106,28 +108,39 @@ impl Admission {
         Self { store, capacity, backlogs, spent, interactive }
     }
 
-    /// Why this job is not accepted now; `None` when it is.
-    pub(crate) async fn refusal(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
-        let refusal = self.decide(key, job).await;
+    /// Why these jobs of one key are not accepted now, all of them; `None` when they are.
+    pub(crate) async fn refusal(&self, key: &TenantKey, jobs: &[NewJob]) -> Option<Refusal> {
+        let refusal = self.decide(key, jobs).await;
         if let Some(refusal) = &refusal {
-            metrics::counter!("darkroom_jobs_refused_total", "code" => refusal.code()).increment(1);
+            metrics::counter!("darkroom_jobs_refused_total", "code" => refusal.code())
+                .increment(jobs.len() as u64);
         }
         refusal
     }
 
-    /// The same for a job that is only tried. The limits of the caller come first.
-    pub(crate) async fn decide(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
-        if let Some(refusal) = self.over_interactive(key, job).await {
+    /// The same for jobs that are only tried. The limits of the caller come first.
+    pub(crate) async fn decide(&self, key: &TenantKey, jobs: &[NewJob]) -> Option<Refusal> {
+        if let Some(refusal) = self.over_interactive(key, jobs).await {
             return Some(refusal);
         }
         let backlog = self.backlogs.latest().await?;
-        if let Some(refusal) = over_queue(&backlog, job) {
-            return Some(refusal);
+        for last in last_of_each(jobs) {
+            // What is accepted before it counts as if it waited already.
+            let mut backlog = Cow::Borrowed(&*backlog);
+            for other in jobs.iter().filter(|other| other.id != last.id) {
+                backlog.to_mut().add(other);
+            }
+            if let Some(refusal) = over_queue(&backlog, last) {
+                return Some(refusal);
+            }
+            if let Some(refusal) = self.over_day(&backlog, last).await {
+                return Some(refusal);
+            }
+            if let Some(refusal) = self.capacity.over(&backlog, last) {
+                return Some(refusal);
+            }
         }
-        match self.over_day(&backlog, job).await {
-            Some(refusal) => Some(refusal),
-            None => self.capacity.over(&backlog, job),
-        }
+        None
     }
 
     /// Counts a job that was accepted.
@@ -140,14 +153,16 @@ impl Admission {
         }
     }
 
-    async fn over_interactive(&self, key: &TenantKey, job: &NewJob) -> Option<Refusal> {
-        let max = key.max_interactive.filter(|_| job.submission.options.priority == Priority::Interactive)?;
+    async fn over_interactive(&self, key: &TenantKey, jobs: &[NewJob]) -> Option<Refusal> {
+        let is_interactive = |job: &&NewJob| job.submission.options.priority == Priority::Interactive;
+        let wanted = jobs.iter().filter(is_interactive).count() as i64;
+        let max = key.max_interactive.filter(|_| wanted > 0)?;
         let count = async {
             let jobs = bounded(self.store.interactive_jobs(key.id)).await?;
             Ok::<_, crate::Error>(Arc::new(AtomicI64::new(jobs)))
         };
         let jobs = self.interactive.try_get_with(key.id, count).await.ok()?;
-        let full = jobs.load(Ordering::Relaxed) >= i64::from(max);
+        let full = jobs.load(Ordering::Relaxed) + wanted > i64::from(max);
         full.then_some(Refusal::InteractiveLimit { max, retry_after: SOON })
     }
 
@@ -160,6 +175,13 @@ impl Admission {
         let retry_after = Duration::try_from_secs_f64(spent.day_ends_in_s.ceil()).unwrap_or(LATE);
         (spent.cost + promised + job.price > max).then_some(Refusal::DailyCost { max, retry_after })
     }
+}
+
+/// The last job of each lane and class: the one that the jobs before it weigh on most.
+fn last_of_each(jobs: &[NewJob]) -> impl Iterator<Item = &NewJob> {
+    let place = |job: &NewJob| (job.submission.lane.to_string(), job.submission.options.priority.class());
+    let last: BTreeMap<_, _> = jobs.iter().map(|job| (place(job), job)).collect();
+    last.into_values()
 }
 
 fn over_queue(backlog: &Backlog, job: &NewJob) -> Option<Refusal> {

@@ -22,6 +22,7 @@ use crate::admin::{self, Admin};
 use crate::admission::Admission;
 use crate::auth::Keys;
 use crate::backlog::Backlogs;
+use crate::batches;
 use crate::files::{self, Files};
 use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
 use crate::jobs::{self, Jobs};
@@ -113,6 +114,9 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(jobs::show::show, jobs::delete::delete))
         .routes(routes!(jobs::cancel::cancel))
         .routes(routes!(jobs::events::events))
+        .routes(routes!(batches::submit::submit))
+        .routes(routes!(batches::show::show))
+        .routes(routes!(batches::cancel::cancel))
         .routes(routes!(files::upload::upload))
         .routes(routes!(files::show::show, files::delete::delete))
         .routes(routes!(models::list))

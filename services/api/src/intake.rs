@@ -3,6 +3,7 @@
 //! A picture is stored before its job is accepted and deleted again unless it is. The one case where neither
 //! is known (the database did not answer) is looked into later, by a task of its own.
 
+mod batch;
 mod check;
 mod data_uri;
 mod document;
@@ -35,6 +36,7 @@ use crate::admission::Admission;
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
+pub(crate) use batch::BatchItem;
 use document::Places;
 pub(crate) use file::Kept;
 pub(crate) use form::{FormRules, Others, is_form};
@@ -170,7 +172,7 @@ impl Intake {
         staged: Option<Staged>,
     ) -> Result<Accepted, Error> {
         use darkroom_store::Accepted as Outcome;
-        if let Some(refusal) = self.admission.refusal(&key, &new).await {
+        if let Some(refusal) = self.admission.refusal(&key, std::slice::from_ref(&new)).await {
             // What was accepted before is answered, however much waits now.
             return match self.replay(new.tenant, new.idempotency_key.as_deref(), &new.request_hash).await? {
                 Some(job) => Ok(Accepted { job, replayed: Some(Replayed) }),

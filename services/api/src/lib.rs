@@ -12,6 +12,7 @@ mod admission;
 mod api;
 mod auth;
 mod backlog;
+mod batches;
 pub mod commands;
 pub mod config;
 mod cursor;

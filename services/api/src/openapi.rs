@@ -13,6 +13,7 @@ use utoipa::{Modify, OpenApi};
     ),
     tags(
         (name = "jobs", description = "Submitting, watching and ending jobs."),
+        (name = "batches", description = "Many jobs at once."),
         (name = "files", description = "Pictures that jobs name."),
         (name = "results", description = "Fetching what jobs made."),
         (name = "models", description = "What can be asked for."),

@@ -18,8 +18,8 @@ use darkroom_store::Scope;
 
 use crate::Refusal;
 use crate::rates::whole_seconds;
+pub(crate) use body::{ItemProblem, Shaped, render};
 pub use body::{Legacy, Problem, ProblemField};
-pub(crate) use body::{Shaped, render};
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -159,6 +159,11 @@ impl Error {
     /// An error with a text as its source.
     pub(crate) fn internal(source: impl Into<Source>) -> Self {
         Self::Internal(source.into())
+    }
+
+    /// An error that passes, with its source.
+    pub(crate) fn unavailable(source: impl Into<Source>) -> Self {
+        Self::Unavailable(source.into())
     }
 
     /// Status, stable code and title: the one place where they are decided.

@@ -58,7 +58,7 @@ impl Sweeper {
     async fn delete_rows(&self) -> anyhow::Result<u64> {
         self.store.forget_workers().await?;
         let mut deleted = self.store.forget_webhooks().await? + self.store.forget_unanswered().await?;
-        deleted += self.store.forget_previews().await?;
+        deleted += self.store.forget_previews().await? + self.store.forget_batches().await?;
         loop {
             let given_up = self.store.give_up_deliveries(BATCH).await?;
             let deliveries = self.store.delete_deliveries(BATCH).await?;

@@ -45,7 +45,7 @@ impl Intake {
         let idempotency_key = idempotency_key.as_ref().map(IdempotencyKey::as_str);
         // A repetition would be answered whatever the limits say.
         if self.replay(key.tenant, idempotency_key, &job.request_hash).await?.is_none()
-            && let Some(refusal) = self.admission.decide(&key, &job).await
+            && let Some(refusal) = self.admission.decide(&key, std::slice::from_ref(&job)).await
         {
             return Err(refusal.into());
         }

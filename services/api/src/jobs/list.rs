@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use darkroom_jobs::{
-    JobId, MAX_METADATA_ENTRIES, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS, is_metadata,
+    JobId, MAX_METADATA_ENTRIES, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS, TenantId, is_metadata,
 };
 use darkroom_store::JobFilter;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use super::Jobs;
 use crate::deadline::bounded;
 use crate::{Error, JobView, Problem, ProblemField, Reader, cursor, query};
 
-const DEFAULT_LIMIT: i64 = 20;
+pub(crate) const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
 const PARAMETERS: [&str; 6] = ["state", "pipeline", "model", "metadata[KEY]", "limit", "cursor"];
 
@@ -54,14 +54,21 @@ pub(crate) async fn list(
     RawQuery(query): RawQuery,
 ) -> Result<Json<JobPage>, Error> {
     let filter = parse(query.as_deref().unwrap_or_default()).map_err(Error::Fields)?;
-    // One more than the page holds tells whether there is a next one.
-    let probe = JobFilter { limit: filter.limit + 1, ..filter.clone() };
-    let mut found = bounded(jobs.store.jobs(tenant, &probe)).await?;
-    let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let more = found.len() > page;
-    found.truncate(page);
-    let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id.as_uuid()));
-    Ok(Json(JobPage { jobs: jobs.views(found).await, next_cursor }))
+    Ok(Json(jobs.page(tenant, &filter).await?))
+}
+
+impl Jobs {
+    /// A page of a tenant's jobs.
+    pub(crate) async fn page(&self, tenant: TenantId, filter: &JobFilter) -> Result<JobPage, Error> {
+        // One more than the page holds tells whether there is a next one.
+        let probe = JobFilter { limit: filter.limit + 1, ..filter.clone() };
+        let mut found = bounded(self.store.jobs(tenant, &probe)).await?;
+        let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let more = found.len() > page;
+        found.truncate(page);
+        let next_cursor = found.last().filter(|_| more).map(|job| cursor::encode(job.id.as_uuid()));
+        Ok(JobPage { jobs: self.views(found).await, next_cursor })
+    }
 }
 
 fn parse(query: &str) -> Result<JobFilter, Vec<ProblemField>> {
@@ -82,22 +89,33 @@ fn set(filter: &mut JobFilter, name: &str, value: &str) -> Result<(), ProblemFie
             return Err(ProblemField::parameter(name, "text", "must not contain the character U+0000"));
         }
         "model" => filter.model = Some(value.to_owned()),
+        _ => {
+            return set_page(filter, name, value).unwrap_or_else(|| match label(name) {
+                Some(key) => add_label(filter, name, (key, value)),
+                None => Err(query::unknown(name, &PARAMETERS)),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Sets what says which page is wanted; `None` for another parameter.
+pub(crate) fn set_page(filter: &mut JobFilter, name: &str, value: &str) -> Option<Result<(), ProblemField>> {
+    match name {
         "limit" => {
             let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
             let expected = || format!("expected an integer from 1 to {MAX_LIMIT}");
-            filter.limit = limit.ok_or_else(|| ProblemField::parameter(name, "range", expected()))?;
+            let limit = limit.ok_or_else(|| ProblemField::parameter(name, "range", expected()));
+            Some(limit.map(|limit| filter.limit = limit))
         }
         "cursor" => {
             let cursor = cursor::decode(value).map(JobId::from_uuid);
             let expected = "expected `next_cursor` of an earlier page";
-            filter.before = Some(cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected))?);
+            let cursor = cursor.ok_or_else(|| ProblemField::parameter(name, "cursor", expected));
+            Some(cursor.map(|cursor| filter.before = Some(cursor)))
         }
-        _ => match label(name) {
-            Some(key) => add_label(filter, name, (key, value))?,
-            None => return Err(query::unknown(name, &PARAMETERS)),
-        },
+        _ => None,
     }
-    Ok(())
 }
 
 /// `KEY` of `metadata[KEY]`.

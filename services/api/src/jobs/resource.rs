@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::{Failure, ImageToText, InputImage, JobId, Quality, Task, TextToImage, Warning};
+use darkroom_jobs::{BatchId, Failure, ImageToText, InputImage, JobId, Quality, Task, TextToImage, Warning};
 use darkroom_store::{Artifact, Job, Progress};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
@@ -72,6 +72,8 @@ pub struct JobView {
     pub replay_of: Option<Uuid>,
     /// The job by which an operator runs this failed one again.
     pub replayed_by: Option<Uuid>,
+    /// The batch it was submitted with.
+    pub batch_id: Option<Uuid>,
     /// Where to look and what to do.
     pub links: JobLinks,
 }
@@ -281,6 +283,7 @@ impl JobView {
             expires_at: Timestamp(job.expires_at),
             replay_of: job.replay_of.map(JobId::as_uuid),
             replayed_by: job.replayed_by.map(JobId::as_uuid),
+            batch_id: job.batch.map(BatchId::as_uuid),
             links: JobLinks::new(job.id, links),
         }
     }

@@ -45,6 +45,35 @@ pub struct Problem {
     pub known: Option<Vec<String>>,
 }
 
+/// What is wrong with one of several things: a problem without what belongs to the whole request.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ItemProblem {
+    /// A URN made of the code.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:darkroom:problem:invalid_request")]
+    kind: String,
+    /// Short summary of the kind of problem.
+    title: &'static str,
+    /// The HTTP status that it would have alone.
+    #[schema(example = 422)]
+    status: u16,
+    /// What is wrong.
+    detail: String,
+    /// Stable word for what is wrong.
+    #[schema(example = "invalid_request")]
+    code: &'static str,
+    /// Every field that cannot be used, the first hundred of them.
+    errors: Vec<ProblemField>,
+}
+
+impl ItemProblem {
+    /// The document for `error`.
+    pub(crate) fn new(error: &Error) -> Self {
+        let Problem { kind, title, status, detail, code, errors, .. } = Problem::new(error);
+        Self { kind, title, status, detail, code, errors }
+    }
+}
+
 /// One field or query parameter that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ProblemField {

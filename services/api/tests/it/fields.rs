@@ -23,6 +23,7 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
       "body": {
         "artifacts": [],
         "attempts": 0,
+        "batch_id": null,
         "blocked_reason": "no_worker_for_model",
         "cost": null,
         "created_at": "[created_at]",

@@ -5,6 +5,7 @@ mod admin;
 mod admission;
 mod app;
 mod auth;
+mod batches;
 mod cancel;
 mod client;
 mod events;

@@ -21,6 +21,7 @@ async fn the_document_names_every_route() {
     delete /v1/jobs/{id}
     delete /v1/webhooks/{id}
     get /r/{file}
+    get /v1/batches/{id}
     get /v1/files/{id}
     get /v1/jobs
     get /v1/jobs/{id}
@@ -32,6 +33,8 @@ async fn the_document_names_every_route() {
     get /v1/webhooks/{id}
     get /v1/webhooks/{id}/deliveries
     patch /v1/webhooks/{id}
+    post /v1/batches
+    post /v1/batches/{id}/cancel
     post /v1/files
     post /v1/jobs
     post /v1/jobs/{id}/cancel

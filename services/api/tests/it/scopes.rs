@@ -104,6 +104,13 @@ async fn id_for(app: &App, path: &str) -> String {
         let file = app.post("/v1/files").header("content-type", "image/png").body(crate::upload::png(8, 8));
         return Answer::of(file).await.id();
     }
+    if path.contains("/batches/") {
+        let new = serde_json::json!({"jobs": [crate::app::picture()]});
+        let id = Answer::of(app.post("/v1/batches").json(&new)).await.id();
+        // Else a worker would take its job for another.
+        Answer::of(app.post(&format!("/v1/batches/{id}/cancel"))).await;
+        return id;
+    }
     let id = app.queued().await;
     let worker = app.worker();
     worker.fail(&worker.lease().await).await;
@@ -160,6 +167,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator read: operator_key
       operator submit: operator_key
 
+    GET /v1/batches/{id}
     GET /v1/files/{id}
     GET /v1/jobs/{id}
     GET /v1/webhooks/{id}
@@ -175,6 +183,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator submit: operator_key
 
     GET /v1/webhooks/secret
+    POST /v1/batches
     POST /v1/files
     POST /v1/jobs
     POST /v1/webhooks
@@ -192,6 +201,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
     DELETE /v1/jobs/{id}
     DELETE /v1/webhooks/{id}
     PATCH /v1/webhooks/{id}
+    POST /v1/batches/{id}/cancel
     POST /v1/jobs/{id}/cancel
     POST /v1/webhooks/{id}/rotate-secret
     POST /v1/webhooks/{id}/test

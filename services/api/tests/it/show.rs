@@ -37,6 +37,7 @@ async fn a_finished_job_shows_everything() {
           }
         ],
         "attempts": 1,
+        "batch_id": null,
         "blocked_reason": null,
         "cost": {
           "amount": "0.00008192",

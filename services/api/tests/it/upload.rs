@@ -53,6 +53,7 @@ async fn a_picture_is_enough_for_a_caption() {
       "body": {
         "artifacts": [],
         "attempts": 0,
+        "batch_id": null,
         "blocked_reason": "no_worker_for_model",
         "cost": null,
         "created_at": "[created_at]",

@@ -1,0 +1,260 @@
+//! Batches: many jobs that are accepted at once, or not at all.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use darkroom_jobs::{BatchId, FileId, JobState, TenantId};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::pool::Transaction;
+use crate::rows::At;
+use crate::{Error, Idempotency, NewJob, Store};
+
+/// A batch to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewBatch {
+    /// Its id, UUIDv7.
+    pub id: BatchId,
+    /// Its owner, and that of its jobs.
+    pub tenant: TenantId,
+    /// Its jobs, without idempotency keys of their own; at least one.
+    pub jobs: Vec<NewJob>,
+    /// What its owner is told of each document.
+    pub items: Value,
+    /// Key under which a repeated submission finds this batch.
+    pub idempotency_key: Option<String>,
+    /// SHA-256 of the request.
+    pub request_hash: [u8; 32],
+}
+
+/// A batch as its owner sees it.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// What became of each document.
+    pub items: Value,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+    /// How many of its jobs are in each state; those that are deleted are left out.
+    pub counts: BTreeMap<JobState, u64>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+pub enum AcceptedBatch {
+    /// All of its jobs are accepted.
+    Created(Batch),
+    /// The batch an earlier submission with the same key and request made.
+    Replayed(Batch),
+    /// The key belongs to another request.
+    KeyReused,
+    /// One of these files is not there any more; nothing was accepted.
+    FilesGone(Vec<FileId>),
+}
+
+/// Whether the rows of a batch were made.
+enum Made {
+    Yes,
+    /// The id or the idempotency key is taken.
+    No,
+    FilesGone(Vec<FileId>),
+}
+
+impl Store {
+    /// Accepts all jobs of a batch, in one transaction. Where the connection breaks before the answer is there, it is
+    /// done once more: the batch's id tells whether the first transaction was committed.
+    ///
+    /// # Errors
+    /// When the database is unavailable; the batch may have been accepted then, and a repeated call with the same
+    /// idempotency key finds it.
+    pub async fn accept_batch(&self, new: &NewBatch) -> Result<AcceptedBatch, Error> {
+        let made = match self.insert_batch(new).await {
+            Err(error) if error.is_interruption() || error.is_undone() => self.insert_batch(new).await?,
+            made => made?,
+        };
+        if let Made::FilesGone(files) = made {
+            return Ok(AcceptedBatch::FilesGone(files));
+        }
+        if let Some(batch) = self.batch(new.tenant, new.id).await? {
+            self.pending.outbox();
+            return Ok(AcceptedBatch::Created(batch));
+        }
+        let key = new.idempotency_key.as_deref().unwrap_or_default();
+        let found =
+            self.replay_batch(new.tenant, Idempotency { key, request_hash: &new.request_hash }).await?;
+        found.ok_or(Error::Missing { what: "batch", name: new.id.to_string() })
+    }
+
+    async fn insert_batch(&self, new: &NewBatch) -> Result<Made, Error> {
+        let mut transaction = self.pool.begin().await?;
+        let made = sqlx::query_scalar!(
+            "insert into batches (id, tenant_id, idempotency_key, request_hash, items) values ($1, $2, $3, $4, $5)
+             on conflict do nothing returning id",
+            new.id.as_uuid(),
+            new.tenant.as_uuid(),
+            new.idempotency_key,
+            &new.request_hash[..],
+            new.items
+        )
+        .fetch_optional(&mut transaction)
+        .await?;
+        if made.is_none() {
+            transaction.roll_back().await?;
+            return Ok(Made::No);
+        }
+        let gone = use_files(&mut transaction, new).await?;
+        if !gone.is_empty() {
+            transaction.roll_back().await?;
+            return Ok(Made::FilesGone(gone));
+        }
+        insert_jobs(&mut transaction, new).await?;
+        transaction.commit().await?;
+        Ok(Made::Yes)
+    }
+
+    /// The answer to a submission whose key is known already; `None` for a new key.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn replay_batch(
+        &self,
+        tenant: TenantId,
+        with: Idempotency<'_>,
+    ) -> Result<Option<AcceptedBatch>, Error> {
+        let row = sqlx::query!(
+            "select id, request_hash from batches where tenant_id = $1 and idempotency_key = $2",
+            tenant.as_uuid(),
+            with.key
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if row.request_hash != with.request_hash {
+            return Ok(Some(AcceptedBatch::KeyReused));
+        }
+        let batch = self.batch(tenant, BatchId::from_uuid(row.id)).await?;
+        Ok(batch.map(AcceptedBatch::Replayed))
+    }
+
+    /// A tenant's batch. Another tenant's batch and no batch at all are answered alike.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn batch(&self, tenant: TenantId, id: BatchId) -> Result<Option<Batch>, Error> {
+        let row = sqlx::query!(
+            "select items, created_at from batches where id = $1 and tenant_id = $2",
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let counts = sqlx::query!(
+            r#"select state, count(*) as "jobs!" from jobs
+               where batch_id = $1 and tenant_id = $2 and deleted_at is null and swept_at is null group by state"#,
+            id.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let at = At { table: "jobs", id: id.as_uuid() };
+        let counts = counts
+            .into_iter()
+            .map(|count| Ok((at.word("state", &count.state)?, at.integer("count", count.jobs)?)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Some(Batch { id, items: row.items, created_at: row.created_at, counts }))
+    }
+
+    /// Drops batches whose jobs are all gone and whose idempotency key need not answer any more.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn forget_batches(&self) -> Result<u64, Error> {
+        let deleted = sqlx::query!(
+            "delete from batches where created_at < now() - $1 * interval '1 second'
+                                   and not exists (select from jobs where batch_id = batches.id)",
+            Self::KEEP_KEY_SECONDS
+        );
+        Ok(deleted.execute(&self.pool).await?.rows_affected())
+    }
+}
+
+/// Locks the files that a batch names, in one order, and notes that they are used; those that are gone are returned.
+/// See [`crate::files`] for what the locks are for.
+async fn use_files(transaction: &mut Transaction, new: &NewBatch) -> Result<Vec<FileId>, Error> {
+    let named: std::collections::BTreeSet<FileId> = new.jobs.iter().filter_map(|job| job.file).collect();
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Uuid> = named.iter().map(|id| id.as_uuid()).collect();
+    let found = sqlx::query_scalar!(
+        "select id from files
+         where id = any($1) and tenant_id = $2 and deleted_at is null and expires_at > now()
+         order by id for update",
+        &ids,
+        new.tenant.as_uuid()
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    sqlx::query!(
+        "update files set expires_at = greatest(expires_at, now() + $2 * interval '1 second') where id = any($1)",
+        &found,
+        Store::KEEP_FILE_SECONDS
+    )
+    .execute(transaction)
+    .await?;
+    Ok(named.into_iter().filter(|id| !found.contains(&id.as_uuid())).collect())
+}
+
+/// Every job with its request and the row that becomes its first ticket.
+async fn insert_jobs(transaction: &mut Transaction, new: &NewBatch) -> Result<(), Error> {
+    let jobs = &new.jobs;
+    let options = || jobs.iter().map(|job| &job.submission.options);
+    let json = |value: serde_json::Result<Value>, at: &NewJob| {
+        value.map_err(|error| Error::bad_row("job_requests", "task", at.id.as_uuid(), error))
+    };
+    let tasks = jobs.iter().map(|job| json(serde_json::to_value(&job.submission.task), job));
+    let metadata = jobs.iter().map(|job| json(serde_json::to_value(&job.submission.options.metadata), job));
+    sqlx::query!(
+        r#"
+        with item as (
+            select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::numeric[],
+                                 $7::text[], $8::float8[], $9::float8[], $10::jsonb[], $11::jsonb[], $12::bytea[])
+                as i (id, lane, class, max_attempts, units, price, currency, deadline_s, retention_s, task, metadata,
+                      request_hash)
+        ), job as (
+            insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, deadline, expires_at,
+                              api_key_id, batch_id)
+            select id, $13, lane, class, max_attempts, units, price, currency,
+                   now() + least(deadline_s, retention_s) * interval '1 second',
+                   now() + retention_s * interval '1 second', $14, $15
+            from item
+        ), request as (
+            insert into job_requests (job_id, task, metadata, request_hash, traceparent)
+            select id, task, metadata, request_hash, $16 from item
+        )
+        insert into outbox (lane) select lane from item
+        "#,
+        &jobs.iter().map(|job| job.id.as_uuid()).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.submission.lane.to_string()).collect::<Vec<_>>(),
+        &options().map(|options| options.priority.class()).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| i16::try_from(job.max_attempts).unwrap_or(i16::MAX)).collect::<Vec<_>>(),
+        &jobs.iter().map(NewJob::units).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.price).collect::<Vec<_>>(),
+        &jobs.iter().map(|job| job.currency.clone()).collect::<Vec<_>>(),
+        &options().map(|it| it.deadline.unwrap_or(it.retention).as_secs_f64()).collect::<Vec<_>>(),
+        &options().map(|options| options.retention.as_secs_f64()).collect::<Vec<_>>(),
+        &tasks.collect::<Result<Vec<_>, Error>>()?,
+        &metadata.collect::<Result<Vec<_>, Error>>()?,
+        &jobs.iter().map(|job| job.request_hash.to_vec()).collect::<Vec<_>>(),
+        new.tenant.as_uuid(),
+        jobs.first().and_then(|job| job.api_key),
+        new.id.as_uuid(),
+        jobs.first().and_then(|job| job.traceparent.clone())
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+drop index jobs_batch;
+alter table jobs drop column batch_id;
+drop table batches;

@@ -1,0 +1,101 @@
+//! `POST /v1/batches`.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::BatchView;
+use crate::intake::{BatchItem, IdempotencyKey, Intake, Terms, trace_context};
+use crate::jobs::submit::REPLAYED;
+use crate::jobs::submit::schema::Submission;
+use crate::{Error, Problem, Submitter};
+
+/// Jobs to be done. Unknown fields are refused; null counts as absent.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NewBatch, example = json!({
+    "jobs": [{"pipeline": "text-to-image", "input": {"prompt": "a red circle on white"}}]
+}))]
+pub(crate) struct NewBatchSchema {
+    /// 1 to 1,000 documents, as `POST /v1/jobs` takes them.
+    #[schema(value_type = Vec<Submission>, min_items = 1, max_items = 1000)]
+    jobs: Vec<Value>,
+    /// Whether those that can be accepted are, where others cannot; false when absent.
+    partial: Option<bool>,
+}
+
+/// A batch that was accepted, and what became of each document.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AcceptedBatch)]
+pub(crate) struct AcceptedBatchView {
+    #[serde(flatten)]
+    batch: BatchView,
+    /// One for each document, in their order.
+    #[schema(value_type = Vec<BatchItem>)]
+    jobs: Value,
+}
+
+/// Submit many jobs at once.
+///
+/// All are accepted, or none is; with `partial` those that can be.
+#[utoipa::path(
+    post,
+    path = "/v1/batches",
+    tag = "batches",
+    params(
+        ("Idempotency-Key" = Option<String>, Header,
+         description = "1 to 255 visible ASCII characters. A repeated submission with the same key finds the first one's batch."),
+        ("traceparent" = Option<String>, Header, description = "W3C trace context, carried through to the workers."),
+    ),
+    request_body(
+        description = "At most 1 MiB of JSON, 16 MiB with data URIs.",
+        content((NewBatchSchema = "application/json"))
+    ),
+    responses(
+        (status = 202, description = "The batch is accepted.", body = AcceptedBatchView, headers(
+            ("Location" = String, description = "Where to look."),
+            ("Idempotency-Replayed" = Option<String>, description = "`true` when the batch was there before.")
+        )),
+        (status = 400, description = "`malformed_body` or `invalid_header`.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body took too long.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 415, description = "It is no JSON.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`.", body = Problem,
+         content_type = "application/problem+json"),
+        (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`.",
+         body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Not now: see `Retry-After`.", body = Problem,
+         content_type = "application/problem+json"),
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn submit(
+    State(intake): State<Intake>,
+    Submitter(key): Submitter,
+    request: Request,
+) -> Result<Response, Error> {
+    let terms = Terms {
+        key,
+        idempotency_key: IdempotencyKey::from_headers(request.headers())?,
+        traceparent: trace_context(request.headers()),
+    };
+    let body = intake.receive_batch(request).await?;
+    let accepted = intake.accept_batch(terms, body).await?;
+    let batch = BatchView::from(&accepted.batch);
+    let mut headers = HeaderMap::new();
+    let location = HeaderValue::try_from(format!("/v1/batches/{}", accepted.batch.id));
+    headers.insert(LOCATION, location.map_err(Error::internal)?);
+    if accepted.replayed.is_some() {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    let view = AcceptedBatchView { batch, jobs: accepted.batch.items };
+    Ok((StatusCode::ACCEPTED, headers, Json(view)).into_response())
+}

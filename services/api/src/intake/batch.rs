@@ -1,0 +1,203 @@
+//! Taking many jobs in at once: each is checked like one that comes alone, and all are accepted in one transaction.
+
+mod document;
+mod item;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::extract::Request;
+use darkroom_jobs::{BatchId, FileId, parse_submission};
+use darkroom_store::{AcceptedBatch as Outcome, Batch, File, Idempotency, NewBatch, NewJob};
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
+use tracing::Instrument;
+
+use super::document::Document;
+use super::idempotency::request_hash;
+use super::named::{Named, no_such_file};
+use super::receive::{JSON, ReceivedImage, media_type};
+use super::{IdempotencyKey, Intake, Received, Replayed, Staged, Terms};
+use crate::auth::TenantKey;
+use crate::deadline::bounded;
+use crate::{Error, ProblemField};
+use document::{Missteps, read};
+pub(crate) use item::BatchItem;
+use item::{all_fields, fields_of, items_of};
+
+/// Documents whose pictures are fetched at once, fewer than the places there are: others fetch as well.
+const AT_ONCE: usize = 8;
+/// How long the pictures of a batch may take.
+const PICTURES_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// A batch that is accepted.
+#[derive(Debug)]
+pub(crate) struct AcceptedJobs {
+    pub(crate) batch: Batch,
+    pub(crate) replayed: Option<Replayed>,
+}
+
+/// A document that became a job, or what is wrong with it.
+type Checked = Result<(NewJob, Option<Staged>), Vec<ProblemField>>;
+
+impl Intake {
+    /// Reads the body of a batch.
+    pub(crate) async fn receive_batch(&self, request: Request) -> Result<Document, Error> {
+        if media_type(request.headers()) != JSON {
+            return Err(Error::UnsupportedMediaType(JSON));
+        }
+        self.read_document(request).await
+    }
+
+    /// Checks and accepts a batch. A caller that goes away meanwhile does not interrupt it once everything is checked.
+    pub(crate) async fn accept_batch(&self, terms: Terms, body: Document) -> Result<AcceptedJobs, Error> {
+        let whole = body.parse()?;
+        let request_hash = request_hash(&whole, None);
+        if let Some(batch) = self.replay_batch(&terms, &request_hash).await? {
+            return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
+        }
+        let (documents, missteps) = read(whole)?;
+        let received = documents.into_iter().map(|it| Received::with_image(self.mint.job_id(), it, None));
+        let checked = self.check_all(&terms, received.collect(), missteps).await?;
+        let failed = |it: &Checked| it.is_err();
+        if checked.iter().all(failed) || (missteps == Missteps::Refuse && checked.iter().any(failed)) {
+            return Err(all_fields(checked));
+        }
+        let items = items_of(&checked)?;
+        let (jobs, staged): (Vec<NewJob>, Vec<Option<Staged>>) =
+            checked.into_iter().filter_map(Result::ok).unzip();
+        let new = NewBatch {
+            id: BatchId::from_uuid(self.mint.uuid()),
+            tenant: terms.key.tenant,
+            jobs,
+            items,
+            idempotency_key: terms.idempotency_key.map(IdempotencyKey::into_string),
+            request_hash,
+        };
+        let (intake, key) = (self.clone(), terms.key);
+        let storing =
+            async move { intake.store_batch(key, new, staged.into_iter().flatten().collect()).await };
+        self.tasks.spawn(storing.in_current_span()).await.map_err(Error::internal)?
+    }
+
+    /// Every document by itself, in their order. Where mistakes refuse the batch, those that show without a look
+    /// elsewhere call nobody.
+    async fn check_all(
+        &self,
+        terms: &Terms,
+        received: Vec<Received>,
+        missteps: Missteps,
+    ) -> Result<Vec<Checked>, Error> {
+        let mut documents = Vec::new();
+        for received in received {
+            documents.push(match self.check_document(&received) {
+                Ok(()) => Ok(received),
+                Err(error) => Err(fields_of(error)?),
+            });
+        }
+        if missteps == Missteps::Refuse && documents.iter().any(Result::is_err) {
+            return Err(all_fields(documents));
+        }
+        let files = self.files_of(terms, &documents).await?;
+        let terms = Terms { idempotency_key: None, ..terms.clone() };
+        let checking = stream::iter(documents).map(|document| {
+            let (terms, files) = (terms.clone(), &files);
+            async move {
+                match document {
+                    Err(fields) => Ok(Err(fields)),
+                    Ok(received) => match self.check_item(terms, received, files).await {
+                        Ok(job) => Ok(Ok(job)),
+                        Err(error) => Ok::<Checked, Error>(Err(fields_of(error)?)),
+                    },
+                }
+            }
+        });
+        let checked = timeout(PICTURES_TIMEOUT, checking.buffered(AT_ONCE).collect::<Vec<_>>()).await;
+        checked.map_err(Error::unavailable)?.into_iter().collect()
+    }
+
+    /// What can be said of a document without its picture.
+    fn check_document(&self, received: &Received) -> Result<(), Error> {
+        match received.named()? {
+            Some(_) => self.check_around_picture(&received.document),
+            None => {
+                parse_submission(&self.catalog, &received.document, None, 0)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The files that documents name.
+    async fn files_of<E>(
+        &self,
+        terms: &Terms,
+        documents: &[Result<Received, E>],
+    ) -> Result<HashMap<FileId, File>, Error> {
+        let named = documents.iter().flatten().filter_map(|received| match received.named() {
+            Ok(Some(Named::File(id))) => id.parse().ok(),
+            _ => None,
+        });
+        let ids: Vec<FileId> = named.collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let files = bounded(self.store.files(terms.key.tenant, &ids)).await?;
+        Ok(files.into_iter().map(|file| (file.id, file)).collect())
+    }
+
+    async fn check_item(
+        &self,
+        terms: Terms,
+        mut received: Received,
+        files: &HashMap<FileId, File>,
+    ) -> Result<(NewJob, Option<Staged>), Error> {
+        match received.named()? {
+            Some(Named::Url(url)) => received.image = Some(self.fetch(received.id, url).await?),
+            Some(Named::File(id)) => {
+                let file = id.parse().ok().and_then(|id: FileId| files.get(&id)).cloned();
+                received.image = Some(ReceivedImage::of_file(file.ok_or_else(no_such_file)?)?);
+            }
+            None => {}
+        }
+        self.check(terms, received)
+    }
+
+    async fn store_batch(
+        &self,
+        key: TenantKey,
+        new: NewBatch,
+        staged: Vec<Staged>,
+    ) -> Result<AcceptedJobs, Error> {
+        if let Some(refusal) = self.admission.refusal(&key, &new.jobs).await {
+            return Err(refusal.into());
+        }
+        match bounded(self.store.accept_batch(&new)).await {
+            Ok(Outcome::Created(batch)) => {
+                staged.into_iter().for_each(Staged::keep);
+                for job in &new.jobs {
+                    self.admission.accepted(job).await;
+                }
+                Ok(AcceptedJobs { batch, replayed: None })
+            }
+            Ok(Outcome::Replayed(batch)) => Ok(AcceptedJobs { batch, replayed: Some(Replayed) }),
+            Ok(Outcome::KeyReused) => Err(Error::KeyReused),
+            Ok(Outcome::FilesGone(gone)) => Err(item::files_gone(&new, &gone)),
+            Err(error) => {
+                // Whether there is a batch is not known. Inputs without a job are swept.
+                staged.into_iter().for_each(Staged::keep);
+                Err(error)
+            }
+        }
+    }
+
+    /// The batch of an earlier submission with the same key.
+    async fn replay_batch(&self, terms: &Terms, request_hash: &[u8; 32]) -> Result<Option<Batch>, Error> {
+        let Some(key) = terms.idempotency_key.as_ref().map(IdempotencyKey::as_str) else { return Ok(None) };
+        let replay = self.store.replay_batch(terms.key.tenant, Idempotency { key, request_hash });
+        match bounded(replay).await? {
+            Some(Outcome::Created(batch) | Outcome::Replayed(batch)) => Ok(Some(batch)),
+            Some(Outcome::KeyReused) => Err(Error::KeyReused),
+            Some(Outcome::FilesGone(_)) | None => Ok(None),
+        }
+    }
+}
