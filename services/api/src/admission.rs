@@ -35,7 +35,9 @@ const LATE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// The tenant has as many queued jobs as it may.
-    #[error("{max} jobs are queued, as many as this tenant may have: try again when some have started")]
+    #[error(
+        "more than the {max} jobs would be queued that this tenant may have: try again when some have started"
+    )]
     QueueFull {
         /// How many it may have.
         max: i32,
@@ -43,7 +45,7 @@ pub enum Refusal {
         retry_after: Duration,
     },
     /// The tenant's day has cost what it may cost.
-    #[error("with this job the day would cost more than the {max} that this tenant may spend")]
+    #[error("with this the day would cost more than the {max} that this tenant may spend")]
     DailyCost {
         /// What it may spend.
         max: Decimal,
@@ -52,7 +54,7 @@ pub enum Refusal {
     },
     /// The key has as many unfinished interactive jobs as it may.
     #[error(
-        "{max} interactive jobs are unfinished, as many as this key may have: try again when one has ended, \
+        "more than the {max} interactive jobs would be unfinished that this key may have: try again when one has ended, \
              or with another priority"
     )]
     InteractiveLimit {

@@ -161,11 +161,6 @@ impl Error {
         Self::Internal(source.into())
     }
 
-    /// An error that passes, with its source.
-    pub(crate) fn unavailable(source: impl Into<Source>) -> Self {
-        Self::Unavailable(source.into())
-    }
-
     /// Status, stable code and title: the one place where they are decided.
     fn kind(&self) -> (StatusCode, &'static str, &'static str) {
         use StatusCode as S;

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use darkroom_jobs::{BatchId, FileId, parse_submission};
 use darkroom_store::{AcceptedBatch as Outcome, Batch, File, Idempotency, NewBatch, NewJob};
 use futures_util::{StreamExt, stream};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::Instrument;
 
@@ -90,6 +91,8 @@ impl Intake {
     ) -> Result<Vec<Checked>, Error> {
         let mut documents = Vec::new();
         for received in received {
+            // A thousand of them take longer than others should wait for this thread.
+            yield_now().await;
             documents.push(match self.check_document(&received) {
                 Ok(()) => Ok(received),
                 Err(error) => Err(fields_of(error)?),
@@ -113,7 +116,7 @@ impl Intake {
             }
         });
         let checked = timeout(PICTURES_TIMEOUT, checking.buffered(AT_ONCE).collect::<Vec<_>>()).await;
-        checked.map_err(Error::unavailable)?.into_iter().collect()
+        checked.map_err(|_| item::too_slow(PICTURES_TIMEOUT))?.into_iter().collect()
     }
 
     /// What can be said of a document without its picture.
@@ -151,6 +154,7 @@ impl Intake {
         mut received: Received,
         files: &HashMap<FileId, File>,
     ) -> Result<(NewJob, Option<Staged>), Error> {
+        yield_now().await;
         match received.named()? {
             Some(Named::Url(url)) => received.image = Some(self.fetch(received.id, url).await?),
             Some(Named::File(id)) => {

@@ -40,10 +40,10 @@ async fn a_tenant_has_no_more_queued_jobs_than_it_may() {
       },
       "body": {
         "code": "queue_limit",
-        "detail": "2 jobs are queued, as many as this tenant may have: try again when some have started",
+        "detail": "more than the 2 jobs would be queued that this tenant may have: try again when some have started",
         "error": {
           "code": "queue_limit",
-          "message": "2 jobs are queued, as many as this tenant may have: try again when some have started",
+          "message": "more than the 2 jobs would be queued that this tenant may have: try again when some have started",
           "param": null,
           "type": "rate_limit_error"
         },

@@ -105,7 +105,13 @@ async fn a_batch_is_accepted_and_shown() {
 #[tokio::test]
 async fn a_thousand_jobs_are_one_batch() {
     let app = App::start().await;
-    let accepted = submit(&app, &of(1_000)).await;
+    let mut batch = of(1_000);
+    let labels: Value =
+        (0..8).map(|n| (format!("label {n}"), json!("x"))).collect::<serde_json::Map<_, _>>().into();
+    for job in batch["jobs"].as_array_mut().unwrap() {
+        job["metadata"] = labels.clone();
+    }
+    let accepted = submit(&app, &batch).await;
     assert_eq!(
         (accepted.status, accepted.raw("/counts/queued")),
         (202, &json!(1_000)),

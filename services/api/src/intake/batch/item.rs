@@ -1,5 +1,7 @@
 //! What becomes of each document of a batch.
 
+use std::time::Duration;
+
 use darkroom_jobs::FileId;
 use darkroom_store::NewBatch;
 use serde::Serialize;
@@ -72,6 +74,13 @@ pub(super) fn files_gone(batch: &NewBatch, gone: &[FileId]) -> Error {
         .filter(|(_, item)| item["id"].as_str().and_then(|id| Uuid::try_parse(id).ok()).is_some_and(lost));
     let fields = lost.filter_map(|(index, _)| Some(placed(index, fields_of(no_such_file()).ok()?)));
     Error::Fields(fields.flatten().collect())
+}
+
+/// The refusal of a batch whose pictures are not fetched in time.
+pub(super) fn too_slow(bound: Duration) -> Error {
+    let seconds = bound.as_secs();
+    let detail = format!("the pictures cannot all be fetched within {seconds} seconds: send fewer at once");
+    Error::Fields(vec![ProblemField::pointer("/jobs", "fetch", detail)])
 }
 
 /// Fields of a document as fields of the batch.
