@@ -8,6 +8,7 @@ mod changes;
 mod courier;
 mod fairness;
 mod job_webhooks;
+mod files;
 mod keys;
 mod lanes;
 mod lease;
