@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(links("5a").follower(job, &token), Some(tenant));
         assert_eq!(links("5b").follower(job, &token), None);
         assert_eq!(links("5a").follower(JobId::from_uuid(Uuid::from_u128(3)), &token), None);
-        let other = links("5a").follow_token(TenantId::from_uuid(Uuid::from_u128(9)), job);
+        let other = links("5a").follow_token(TenantId::from_uuid(Uuid::from_u128(9 << 100)), job);
         let mixed = format!("{}{}", &other[..20], &token[20..]);
         for wrong in ["", "x", &token[1..], &mixed] {
             assert_eq!(links("5a").follower(job, wrong), None, "{wrong}");

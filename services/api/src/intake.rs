@@ -15,8 +15,8 @@ mod named;
 mod receive;
 mod staged;
 mod trace;
-mod webhook;
 mod trial;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -121,6 +121,10 @@ impl Intake {
 
     /// What can be said of a document without its picture.
     fn check_document(&self, received: &Received) -> Result<(), Error> {
+        if !received.document["webhook"].is_null() {
+            let expected = "expected none in a batch: make a webhook for all jobs by POST /v1/webhooks";
+            return Err(Error::Fields(vec![ProblemField::pointer("/webhook", "unsupported", expected)]));
+        }
         match received.named()? {
             Some(_) => self.check_around_picture(&received.document),
             None => {

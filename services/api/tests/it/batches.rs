@@ -152,6 +152,18 @@ async fn one_mistake_refuses_the_whole_batch() {
 }
 
 #[tokio::test]
+async fn webhooks_of_single_jobs_are_refused_in_a_batch() {
+    let app = App::start().await;
+    let mut batch = of(2);
+    batch["jobs"][1]["webhook"] = json!("https://shop.example/hooks");
+    let answer = submit(&app, &batch).await;
+    assert_eq!(answer.refusal(), (422, "invalid_request".to_owned()));
+    assert_eq!(fields(&answer, "/errors"), named(&[("/jobs/1/webhook", "unsupported")]));
+    assert_eq!(jobs(&app).await, 0);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_partial_batch_leaves_out_what_cannot_be_accepted() {
     let app = App::start().await;
     let mut batch = of(3);
