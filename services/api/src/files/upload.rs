@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::ToSchema;
 
 use super::FileView;
-use crate::intake::{Intake, Kept};
+use crate::intake::{Intake, Kept, Others};
 use crate::{Error, Problem, Submitter};
 
 /// A picture in a form. The part may be called `content` or `image` as well.
@@ -63,7 +63,7 @@ pub(crate) async fn upload(
     Submitter(key): Submitter,
     request: Request,
 ) -> Result<Response, Error> {
-    let file = match intake.keep_file(key.tenant, request).await? {
+    let file = match intake.keep_file(key.tenant, request, Others::Refused).await? {
         Kept::Known(file) => return Ok(Json(FileView::from(file)).into_response()),
         Kept::New(file) => file,
     };

@@ -41,9 +41,15 @@ pub(crate) enum Kept {
 }
 
 impl Intake {
-    /// Stores a picture as a file of the tenant. A caller that goes away meanwhile does not interrupt it.
-    pub(crate) async fn keep_file(&self, tenant: TenantId, request: Request) -> Result<Kept, Error> {
-        let (id, image) = self.receive_file(request).await?;
+    /// Stores a picture as a file of the tenant; `others` is what becomes of further parts of a form. A caller that
+    /// goes away meanwhile does not interrupt it.
+    pub(crate) async fn keep_file(
+        &self,
+        tenant: TenantId,
+        request: Request,
+        others: Others,
+    ) -> Result<Kept, Error> {
+        let (id, image) = self.receive_file(request, others).await?;
         if image.size_bytes == 0 {
             return Err(refused("empty", "the file is empty"));
         }
@@ -73,10 +79,10 @@ impl Intake {
     }
 
     /// Reads the body, as a form or a picture.
-    async fn receive_file(&self, request: Request) -> Result<(FileId, ReceivedImage), Error> {
+    async fn receive_file(&self, request: Request, others: Others) -> Result<(FileId, ReceivedImage), Error> {
         let media_type = media_type(request.headers());
         let (id, image) = if media_type == FORM {
-            let form = self.read_form(request, &PARTS).await?;
+            let form = self.read_form(request, &FormRules { others, ..PARTS }).await?;
             let missing = || refused("required", "send the picture as the part `file`");
             (form.id, form.image.ok_or_else(missing)?)
         } else if media_type.starts_with("image/") {

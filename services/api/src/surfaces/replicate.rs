@@ -4,6 +4,7 @@
 //! clients that are given one without add it.
 
 mod create;
+mod files;
 mod input;
 mod models;
 mod outputs;
@@ -33,6 +34,8 @@ fn routes() -> Router<Api> {
         .route(&at("/models/{owner}/{name}/predictions"), post(create::by_model))
         .route(&at("/models/{owner}/{name}/versions"), get(models::versions))
         .route(&at("/models/{owner}/{name}/versions/{id}"), get(models::version))
+        .route(&at("/files"), post(files::upload))
+        .route(&at("/files/{id}"), get(files::show).delete(crate::files::delete::delete))
         .route(&at("/outputs/{file}"), get(outputs::fetch))
         .route(&at("/webhooks/default/secret"), get(secret::show))
 }

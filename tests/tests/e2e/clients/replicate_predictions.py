@@ -70,6 +70,11 @@ assert events[0].data.read().startswith(PNG)
 uri = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
 assert client.run(CAPTIONS, input={"image": uri, "prompt": "a picture of"}).startswith("a picture of")
 assert client.run(CAPTIONS, input={"image": io.BytesIO(PICTURE)}, file_encoding_strategy="base64")
+# Else the client uploads it first.
+assert client.run(CAPTIONS, input={"image": io.BytesIO(PICTURE)})
+file = client.files.create(io.BytesIO(PICTURE), filename="demo.png", metadata={"a": "b"})
+equal((file.content_type, file.size), ("image/png", len(PICTURE)))
+equal(client.files.get(file.id).checksums["sha256"], file.checksums["sha256"])
 
 # Webhooks: the prediction as it is shown, signed so that the client believes it.
 hooks = Hooks()

@@ -47,7 +47,7 @@ async fn create(
     model: Option<&Model>,
 ) -> Result<Response, Error> {
     let body = intake.read_document(request).await?;
-    let document = document(intake, &body.parse()?, model)?;
+    let document = document(intake, jobs, &body.parse()?, model)?;
     let mut job =
         call.submit(intake, intake.received(document, body).told_as(WebhookForm::Replicate)).await?;
     let mut status = StatusCode::CREATED;
@@ -60,7 +60,7 @@ async fn create(
     Ok((status, Json(prediction(&job, Some(&jobs.links), Told::AtCreation))).into_response())
 }
 
-fn document(intake: &Intake, sent: &Value, model: Option<&Model>) -> Result<Value, Error> {
+fn document(intake: &Intake, jobs: &Jobs, sent: &Value, model: Option<&Model>) -> Result<Value, Error> {
     let mut errors = Vec::new();
     let mut fields = Fields::new(Some(sent), "", &mut errors);
     let version = fields.string("version");
@@ -81,7 +81,7 @@ fn document(intake: &Intake, sent: &Value, model: Option<&Model>) -> Result<Valu
     let webhook = webhook(&mut fields);
     match model {
         Some(model) if errors.is_empty() => {
-            let mut document = input::document(model, input)?;
+            let mut document = input::document(model, input, &jobs.links)?;
             if let Some(url) = webhook {
                 document["webhook"] = url.into();
             }

@@ -3,7 +3,8 @@
 use darkroom_jobs::{ImageSize, Model, Pipeline, SchedulerKind};
 use serde_json::{Map, Value, json};
 
-use crate::{Error, ProblemField};
+use super::files;
+use crate::{Error, Links, ProblemField};
 
 /// Members that mean the same under another name.
 const SAME: [(&str, &str); 11] = [
@@ -34,20 +35,29 @@ const SCHEDULERS: [(&str, SchedulerKind); 8] = [
 
 /// The native document for a prediction of `model`. Members that Replicate's models have and these do not are left
 /// out, as Replicate does with members that a model does not know.
-pub(super) fn document(model: &Model, input: &Map<String, Value>) -> Result<Value, Error> {
+pub(super) fn document(model: &Model, input: &Map<String, Value>, links: &Links) -> Result<Value, Error> {
     let pipeline = model.lane.pipeline();
     let input = match pipeline {
         Pipeline::TextToImage => picture(model, input)?,
-        Pipeline::ImageToText => caption(input),
+        Pipeline::ImageToText => caption(input, links),
     };
     Ok(json!({"pipeline": pipeline.as_str(), "model": model.lane.model(), "input": input}))
 }
 
-fn caption(input: &Map<String, Value>) -> Map<String, Value> {
-    [("image", "image_url"), ("prompt", "prompt")]
-        .into_iter()
-        .filter_map(|(theirs, ours)| Some((ours.to_owned(), input.get(theirs)?.clone())))
-        .collect()
+/// A picture that was uploaded goes by its id: nobody calls this service for it.
+fn caption(sent: &Map<String, Value>, links: &Links) -> Map<String, Value> {
+    let mut input = Map::new();
+    if let Some(prompt) = sent.get("prompt") {
+        input.insert("prompt".to_owned(), prompt.clone());
+    }
+    if let Some(image) = sent.get("image") {
+        let file = image.as_str().and_then(|url| files::id_in(url, links));
+        match file {
+            Some(id) => input.insert("image_file".to_owned(), id.into()),
+            None => input.insert("image_url".to_owned(), image.clone()),
+        };
+    }
+    input
 }
 
 fn picture(model: &Model, sent: &Map<String, Value>) -> Result<Map<String, Value>, Error> {
@@ -137,9 +147,27 @@ mod tests {
         Catalog::parse(entry).unwrap()
     }
 
+    fn links() -> Links {
+        let url = url::Url::parse("https://pictures.example").unwrap();
+        Links::new(&url, crate::config::UrlSecret::parse(&"5a".repeat(32).into()).unwrap())
+    }
+
+    #[test]
+    fn uploaded_files_go_by_their_ids() {
+        let image = |image: &str| {
+            let Value::Object(sent) = json!({"image": image}) else { unreachable!("it is an object") };
+            Value::from(caption(&sent, &links())).to_string()
+        };
+        let id = "0190b6f2-8c3e-7d4a-9f10-3b1f5a2c7e01";
+        let url = format!("https://pictures.example/replicate/v1/files/{id}");
+        assert_eq!(image(&url), format!(r#"{{"image_file":"{id}"}}"#));
+        let other = format!("https://elsewhere.example/replicate/v1/files/{id}");
+        assert_eq!(image(&other), format!(r#"{{"image_url":"{other}"}}"#));
+    }
+
     fn read(input: Value) -> String {
         let Value::Object(input) = input else { unreachable!("tests send objects") };
-        match document(&catalog().models()[0], &input) {
+        match document(&catalog().models()[0], &input, &links()) {
             Ok(document) => document["input"].to_string(),
             Err(error) => error.to_string(),
         }
