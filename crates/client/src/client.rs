@@ -1,5 +1,6 @@
 //! The calls.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub struct JobFilter {
     pub pipeline: Option<String>,
     /// Only jobs of this model.
     pub model: Option<String>,
+    /// Only jobs with all of these labels.
+    pub metadata: BTreeMap<String, String>,
     /// At most so many, 1 to 100.
     pub limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -84,6 +87,27 @@ impl Client {
     /// [`Error::Problem`] with every field that cannot be used.
     pub async fn submit(&self, document: &Value, idempotency_key: Option<&str>) -> Result<Job, Error> {
         self.submit_document(document, idempotency_key).await
+    }
+
+    /// Checks a document as if it were submitted, and says what it would cost and how long it would wait: the answer
+    /// as it came.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] as for [`Self::submit`].
+    pub async fn dry_run(&self, document: &Value) -> Result<Value, Error> {
+        let mut url = self.url("v1/jobs")?;
+        url.query_pairs_mut().append_pair("dry_run", "true");
+        let mut call = Call::new(Method::POST, url);
+        call.body = Body::Json(serde_json::to_vec(document).map_err(unwritable)?);
+        self.transport.json(&call).await
+    }
+
+    /// Submits a picture that was sent before, or lies at a URL, to be described.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when there is no such file, among others.
+    pub async fn submit_caption(&self, request: &CaptionRequest) -> Result<Job, Error> {
+        self.submit_document(&request.document(), request.options.idempotency_key.as_deref()).await
     }
 
     /// The job as it stands.
@@ -144,6 +168,9 @@ impl Client {
             if let Some(value) = value {
                 url.query_pairs_mut().append_pair(name, value);
             }
+        }
+        for (label, value) in &filter.metadata {
+            url.query_pairs_mut().append_pair(&format!("metadata[{label}]"), value);
         }
         self.transport.json(&Call::new(Method::GET, url)).await
     }
@@ -242,12 +269,12 @@ pub(crate) fn base_url(text: &str) -> Result<Url, Error> {
     Ok(base)
 }
 
-fn header(name: &'static str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+pub(crate) fn header(name: &'static str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let value = HeaderValue::from_str(value)
         .map_err(|_| Error::Settings(format!("the {name} is not visible ASCII")))?;
     Ok((HeaderName::from_static(name), value))
 }
 
-fn unwritable(error: serde_json::Error) -> Error {
+pub(crate) fn unwritable(error: serde_json::Error) -> Error {
     Error::Settings(format!("the request is no JSON document: {error}"))
 }

@@ -22,8 +22,11 @@
 //! ```
 
 pub mod admin;
+mod batch;
 mod client;
 mod error;
+mod events;
+mod file;
 mod job;
 mod model;
 mod request;
@@ -31,8 +34,11 @@ mod transport;
 mod usage;
 mod webhook;
 
+pub use batch::{AcceptedBatch, Batch, BatchItem, BatchPage, Missteps};
 pub use client::{Client, JobFilter};
 pub use error::{Error, FieldError, Problem};
+pub use events::{JobEvent, Preview, Previews};
+pub use file::File;
 pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress, QueuePlace, Warning};
 pub use model::{Download, Model, ModelList, ModelState};
 pub use request::{CaptionRequest, JobOptions, TextToImageRequest};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 /// A picture from words. Everything but the prompt has a default in the catalog.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -85,6 +86,12 @@ pub struct CaptionRequest {
     /// Words the caption starts with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// A picture that was sent before, by its id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_file: Option<Uuid>,
+    /// Where the service fetches the picture, or the picture itself as a data URI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_url: Option<String>,
 }
 
 impl CaptionRequest {
@@ -116,6 +123,9 @@ pub struct JobOptions {
     /// The caller's own labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
+    /// URL that is told how the job ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
 }
 
 /// The JSON document of a submission.

@@ -37,7 +37,13 @@ pub(crate) struct Call {
 pub(crate) enum Body {
     Empty,
     Json(Vec<u8>),
-    Image { document: String, image: Bytes, file_name: String },
+    Image {
+        document: String,
+        image: Bytes,
+        file_name: String,
+    },
+    /// A picture by itself; the service tells its kind by its content.
+    Picture(Bytes),
 }
 
 /// Whether a call carries the client's key.
@@ -119,6 +125,9 @@ impl Transport {
             Body::Empty => request,
             Body::Json(document) => {
                 request.header(reqwest::header::CONTENT_TYPE, "application/json").body(document.clone())
+            }
+            Body::Picture(bytes) => {
+                request.header(reqwest::header::CONTENT_TYPE, "image/png").body(bytes.clone())
             }
             Body::Image { document, image, file_name } => {
                 let length = image.len() as u64;

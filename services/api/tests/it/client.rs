@@ -3,16 +3,72 @@
 use std::time::Duration;
 
 use darkroom_client::{
-    CaptionRequest, Client, DeliveryFilter, Error, JobFilter, JobOptions, JobState, ModelState,
-    TextToImageRequest, UsageFilter, Webhook, WebhookSettings,
+    CaptionRequest, Client, DeliveryFilter, Error, JobEvent, JobFilter, JobOptions, JobState, Missteps,
+    ModelState, Previews, TextToImageRequest, UsageFilter, Webhook, WebhookSettings,
 };
+use futures_util::TryStreamExt;
+use serde_json::json;
 use uuid::Uuid;
 
-use crate::app::{App, KEY, SOON, Worker};
+use crate::app::{App, KEY, SOON, Worker, picture};
 use crate::upload::png;
 
 fn client(app: &App) -> Client {
     Client::new(&app.url(""), KEY).unwrap()
+}
+
+#[tokio::test]
+async fn a_job_is_followed_to_its_end() {
+    let app = App::start().await;
+    let (client, worker) = (client(&app), app.worker());
+    let job = client.submit_text_to_image(&TextToImageRequest::new("a red circle")).await.unwrap();
+    let following = client.follow(job.id, Previews::Shown).try_collect::<Vec<_>>();
+    let working = async {
+        app.held(1).await;
+        let leased = worker.lease().await;
+        worker.store_picture(&leased, b"a picture").await;
+        worker.succeed(&leased).await;
+    };
+    let (events, ()) = tokio::join!(following, working);
+    let states = events.unwrap().into_iter().filter_map(|event| match event {
+        JobEvent::Job(job) => Some(job.state),
+        _ => None,
+    });
+    let states: Vec<JobState> = states.collect();
+    assert_eq!((states.first(), states.last()), (Some(&JobState::Queued), Some(&JobState::Succeeded)));
+    let nothing = client.follow(Uuid::nil(), Previews::Hidden).try_collect::<Vec<_>>().await;
+    assert!(matches!(nothing, Err(Error::Problem(problem)) if problem.code == "not_found"));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn files_batches_and_dry_runs_are_typed() {
+    let app = App::start().await;
+    let client = client(&app);
+    let file = client.upload(png(33, 20)).await.unwrap();
+    assert_eq!((file.content_type.as_str(), file.width, file.height), ("image/png", 33, 20));
+    assert_eq!(client.upload(png(33, 20)).await.unwrap().id, file.id);
+    let request = CaptionRequest { image_file: Some(file.id), ..CaptionRequest::default() };
+    assert_eq!(client.submit_caption(&request).await.unwrap().state, JobState::Queued);
+    assert_eq!(client.file(file.id).await.unwrap().sha256, file.sha256);
+    client.delete_file(file.id).await.unwrap();
+
+    let tried = client.dry_run(&picture()).await.unwrap();
+    assert_eq!((&tried["dry_run"], &tried["model"]), (&json!(true), &json!("test/painter")));
+
+    let mut labelled = picture();
+    labelled["metadata"] = json!({"shop": "north"});
+    let documents = [labelled, json!({"pipeline": "text-to-image", "input": {}})];
+    let refused = client.submit_batch(&documents, Missteps::RefuseAll, None).await;
+    assert!(matches!(refused, Err(Error::Problem(problem)) if problem.code == "invalid_request"));
+    let batch = client.submit_batch(&documents, Missteps::AcceptOthers, None).await.unwrap();
+    assert!(batch.jobs[0].id.is_some() && batch.jobs[1].error.is_some());
+    let page = client.batch(batch.batch.id, None).await.unwrap();
+    assert_eq!((page.jobs.len(), page.batch.counts["total"]), (1, 1));
+    let filter = JobFilter { metadata: [("shop".into(), "north".into())].into(), ..JobFilter::default() };
+    assert_eq!(client.jobs(&filter).await.unwrap().jobs[0].id, page.jobs[0].id);
+    assert_eq!(client.cancel_batch(batch.batch.id).await.unwrap().counts["canceled"], 1);
+    app.stop().await;
 }
 
 #[tokio::test]

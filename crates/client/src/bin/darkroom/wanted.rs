@@ -184,6 +184,10 @@ pub(crate) struct QueueOptions {
     /// A label of your own, stored with the job; can be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_label)]
     metadata: Vec<(String, String)>,
+
+    /// URL that is told how a job ends
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
 }
 
 impl QueueOptions {
@@ -195,6 +199,7 @@ impl QueueOptions {
             deadline_seconds: self.deadline,
             retention_seconds: self.retention,
             metadata: self.metadata.iter().cloned().collect(),
+            webhook: self.webhook.clone(),
         }
     }
 }

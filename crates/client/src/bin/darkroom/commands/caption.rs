@@ -42,6 +42,7 @@ impl Caption {
             model: self.queue.model.clone(),
             options: self.queue.job_options(),
             prompt: self.prompt.clone(),
+            ..CaptionRequest::default()
         };
         let wanted: Vec<Wanted> = self
             .files

@@ -67,7 +67,7 @@ impl Submit {
             prompts.iter().map(|prompt| Wanted::Picture(Box::new(request(prompt)))).collect()
         } else {
             check_files(&self.image)?;
-            let request = CaptionRequest { model: self.queue.model, options, prompt: None };
+            let request = CaptionRequest { model: self.queue.model, options, ..CaptionRequest::default() };
             self.image.into_iter().map(|file| Wanted::Caption { file, request: request.clone() }).collect()
         };
         ensure!(
