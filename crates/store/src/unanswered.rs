@@ -14,17 +14,17 @@ use crate::{Error, Store};
 pub enum Repeated {
     /// Those of the last ten minutes: the client says that it repeats itself.
     Surely,
-    /// Those of the last minute whose connection has ended, or that have waited for some seconds: the client does not
-    /// say so, and another caller may want the same at the same time.
+    /// Those of the last minute whose connection has ended: the client does not say so, and another caller may want the
+    /// same at the same time.
     Perhaps,
 }
 
 impl Repeated {
-    /// How far back, and after which time a job counts whose connection has not ended.
-    fn bounds(self) -> (Duration, Duration) {
+    /// How far back.
+    fn window(self) -> Duration {
         match self {
-            Self::Surely => (Store::UNANSWERED_FOR, Duration::ZERO),
-            Self::Perhaps => (Duration::from_secs(60), Duration::from_secs(5)),
+            Self::Surely => Store::UNANSWERED_FOR,
+            Self::Perhaps => Duration::from_secs(60),
         }
     }
 }
@@ -58,17 +58,16 @@ impl Store {
         fingerprint: &[u8; 32],
         repeated: Repeated,
     ) -> Result<Option<JobId>, Error> {
-        let (window, patience) = repeated.bounds();
         let found = sqlx::query_scalar!(
             "select u.job_id from unanswered_jobs u join jobs j on j.id = u.job_id
              where u.fingerprint = $1 and j.tenant_id = $2 and j.deleted_at is null
                and u.created_at > now() - $3 * interval '1 second'
-               and (u.abandoned or u.created_at <= now() - $4 * interval '1 second')
+               and (u.abandoned or $4)
              order by u.created_at desc limit 1",
             &fingerprint[..],
             tenant.as_uuid(),
-            window.as_secs_f64(),
-            patience.as_secs_f64()
+            repeated.window().as_secs_f64(),
+            repeated == Repeated::Surely
         )
         .fetch_optional(&self.pool)
         .await?;

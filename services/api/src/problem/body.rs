@@ -176,6 +176,8 @@ pub(crate) fn render(response: Response, request_id: &str, path: &str) -> Respon
     let mut response = match response.extensions().get::<Problem>() {
         Some(_) => response,
         None if status == StatusCode::NOT_FOUND => Error::NotFound("page").into_response(),
+        // A part of the path is no text: nothing is called so.
+        None if status == StatusCode::BAD_REQUEST => Error::NotFound("path").into_response(),
         None => Error::internal(format!("an answer with status {status} without a problem")).into_response(),
     };
     let Some(mut problem) = response.extensions_mut().remove::<Problem>() else { return response };

@@ -53,8 +53,11 @@ async fn a_submission_whose_answer_was_lost_is_found_again() {
     app.database.execute("update unanswered_jobs set abandoned = false").await;
     assert_eq!(found(tenant, 0, Repeated::Perhaps).await, None);
     assert_eq!(found(tenant, 0, Repeated::Surely).await, Some(id.clone()));
-    app.database.execute("update unanswered_jobs set created_at = now() - interval '6 seconds'").await;
-    assert_eq!(found(tenant, 0, Repeated::Perhaps).await, Some(id));
+    app.database
+        .execute("update unanswered_jobs set created_at = now() - interval '2 minutes', abandoned = true")
+        .await;
+    assert_eq!(found(tenant, 0, Repeated::Perhaps).await, None);
+    assert_eq!(found(tenant, 0, Repeated::Surely).await, Some(id));
     app.database.execute("update unanswered_jobs set created_at = now() - interval '11 minutes'").await;
     assert_eq!(found(tenant, 0, Repeated::Surely).await, None);
     assert_eq!(store.forget_unanswered().await.unwrap(), 1);

@@ -179,3 +179,24 @@ async fn limits_and_overload_have_the_form_of_their_surface() {
     "#);
     app.stop().await;
 }
+
+#[tokio::test]
+async fn paths_that_are_no_text_lead_nowhere() {
+    let app = App::start().await;
+    for (method, path) in [
+        (Method::GET, "/openai/v1/models/%FF"),
+        (Method::GET, "/replicate/v1/models/%FF/x"),
+        (Method::GET, "/replicate/v1/predictions/%FF"),
+        (Method::GET, "/replicate/v1/outputs/%FF"),
+        (Method::GET, "/fal/%FF/x/requests/y/status"),
+        (Method::PUT, "/fal/x/%FF/requests/y/cancel"),
+    ] {
+        let answer = Answer::of(app.request(method, path)).await;
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+    for path in ["/replicate/v1/models/%FF/x/predictions", "/fal/%FF/x", "/fal/a/b/%FF", "/fal/run/%FF"] {
+        let answer = Answer::of(app.post(path).json(&json!({"input": {}}))).await;
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+    app.stop().await;
+}
