@@ -12,6 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use darkroom_store::{Job, Preview};
 use futures_util::StreamExt;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::follow::{Previews, Update};
 use super::resource::ProgressView;
@@ -40,7 +41,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     ),
     responses(
         (status = 200, description = "Events `job`, whose data are a job, and `progress`, whose data are its progress.",
-         body = String, content_type = "text/event-stream"),
+         body = EventView, content_type = "text/event-stream"),
         (status = 204, description = "`Last-Event-ID` is the version of a final state: there is nothing more to tell."),
         (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "Every parameter that cannot be used.", body = Problem,
@@ -86,6 +87,23 @@ pub(crate) async fn events(
     });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok(Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response())
+}
+
+/// An event of the stream, as its lines name the members.
+#[derive(Debug, ToSchema)]
+#[schema(as = JobEvent)]
+#[expect(dead_code, reason = "only the document of the API has it")]
+pub(crate) struct EventView {
+    /// `job`, `progress` or `preview`. More may follow.
+    #[schema(example = "job")]
+    event: String,
+    /// JSON: of `job` the job, of `progress` its progress, of `preview` a picture in work.
+    data: String,
+    /// Of `job` the version.
+    #[schema(example = "2")]
+    id: Option<String>,
+    /// Milliseconds after which a client comes again whose connection ended early.
+    retry: Option<u64>,
 }
 
 /// What a picture in work looks like.
