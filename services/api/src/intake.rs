@@ -43,7 +43,7 @@ pub(crate) use form::{FormRules, Others, is_form};
 pub(crate) use idempotency::IdempotencyKey;
 use idempotency::request_hash;
 use named::no_such_file;
-pub(crate) use receive::{MAX_REQUEST_BYTES, Origin, Received};
+pub(crate) use receive::{MAX_REQUEST_BYTES, Origin, Received, media_type};
 use staged::Staged;
 pub(crate) use trace::trace_context;
 pub(crate) use trial::{Picture, Trial};

@@ -90,8 +90,9 @@ impl Following {
             if told.end {
                 return None;
             }
+            // What was read may be ahead of what was seen, and progress is not told backwards.
             let news = |seen: JobVersion| {
-                seen.version > told.version || seen.progress.is_some() && seen.progress != told.progress
+                seen.version > told.version || reached(seen.progress) > reached(told.progress)
             };
             tokio::select! {
                 () = self.watching.until(news) => {}
@@ -122,4 +123,9 @@ async fn next(viewing: &mut Option<Viewing>) -> Arc<Preview> {
         Some(viewing) => viewing.next().await,
         None => std::future::pending().await,
     }
+}
+
+/// How far an attempt is, in an order: nothing said, then picture by picture and step by step.
+fn reached(progress: Option<Progress>) -> Option<(u32, u32)> {
+    progress.map(|progress| (progress.image, progress.step))
 }

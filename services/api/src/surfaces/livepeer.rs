@@ -17,6 +17,7 @@ use axum::routing::post;
 use serde_json::{Value, json};
 
 use super::{Surface, SurfaceRefusal};
+use crate::intake::media_type;
 use crate::problem::Shaped;
 use crate::{Api, Error, Problem};
 use lax::Invalid;
@@ -129,9 +130,7 @@ const IMAGE_TO_TEXT_FAILED: &str = "Image-to-text pipeline error.";
 
 /// Whether a body says that it is JSON, as FastAPI sees it.
 fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media_type =
-        value.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let media_type = media_type(headers);
     media_type == "application/json"
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
