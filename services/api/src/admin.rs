@@ -55,7 +55,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
 /// The routes, and the document that describes them.
 pub(crate) fn routes() -> Router<Api> {
-    let (router, document) = OpenApiRouter::with_openapi(openapi::AdminDocument::openapi())
+    let (router, mut document) = OpenApiRouter::with_openapi(openapi::AdminDocument::openapi())
         .routes(routes!(tenants::list, tenants::create))
         .routes(routes!(tenants::show, tenants::update))
         .routes(routes!(usage::show))
@@ -76,6 +76,7 @@ pub(crate) fn routes() -> Router<Api> {
         .routes(routes!(workers::drain))
         .routes(routes!(outbox::show))
         .split_for_parts();
+    openapi::complete(&mut document);
     let document = Arc::new(document);
     let described = async move || axum::Json(document.as_ref().clone());
     router.route("/admin/v1/openapi.json", get(described))

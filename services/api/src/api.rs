@@ -109,7 +109,24 @@ impl Api {
 
 /// The whole API.
 pub fn router(api: Api) -> Router {
-    let (router, document) = OpenApiRouter::with_openapi(openapi::Document::openapi())
+    let (router, mut document) = routes().split_for_parts();
+    openapi::complete_for_tenants(&mut document);
+    let router =
+        router.merge(SwaggerUi::new("/docs").url("/openapi.json", document)).merge(surfaces::routes());
+    let mint = api.mint.clone();
+    wrap(router, mint).with_state(api)
+}
+
+/// The OpenAPI document of the whole API.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = routes().into_openapi();
+    openapi::complete_for_tenants(&mut document);
+    document
+}
+
+/// Every route of our own, and what is said of it.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
         .routes(routes!(jobs::submit::submit, jobs::list::list))
         .routes(routes!(jobs::show::show, jobs::delete::delete))
         .routes(routes!(jobs::cancel::cancel))
@@ -129,11 +146,6 @@ pub fn router(api: Api) -> Router {
         .routes(routes!(webhooks::deliveries::deliveries))
         .routes(routes!(webhooks::resend::resend))
         .routes(routes!(results::fetch))
-        .split_for_parts();
-    let router =
-        router.merge(SwaggerUi::new("/docs").url("/openapi.json", document)).merge(surfaces::routes());
-    let mint = api.mint.clone();
-    wrap(router, mint).with_state(api)
 }
 
 /// What operators are answered, on a port of their own.

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 use darkroom_ops::Health;
 use darkroom_store::{Store, StoreConfig};
 
+use crate::api;
 use crate::config::ServeConfig;
 
 /// The program's name in logs and in the database's list of sessions.
@@ -40,6 +41,8 @@ enum Command {
     /// Keys for the API.
     #[command(subcommand)]
     ApiKeys(api_keys::ApiKeys),
+    /// Print the API's OpenAPI document, which the service has at `/openapi.json`.
+    Openapi,
 }
 
 impl Cli {
@@ -54,6 +57,7 @@ impl Cli {
             Command::Migrate(command) => block_on(command.run()),
             Command::Tenants(command) => block_on(command.run()),
             Command::ApiKeys(command) => block_on(command.run()),
+            Command::Openapi => describe(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
@@ -69,6 +73,10 @@ impl Cli {
 
 fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn describe() -> anyhow::Result<()> {
+    say(api::document().to_pretty_json().context("failed to write the document as JSON")?)
 }
 
 #[expect(clippy::print_stderr, reason = "the answer to the operator who called")]

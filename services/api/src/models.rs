@@ -10,7 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::deadline::bounded;
-use crate::{Error, Problem, Reader};
+use crate::openapi::words;
+use crate::{Error, Reader};
 
 /// The catalog and the workers.
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub(crate) struct ModelView {
     #[schema(example = "darkroom/shapes-sd")]
     id: String,
     /// The pipeline it serves.
+    #[schema(value_type = words::Pipeline)]
     pipeline: &'static str,
     /// Other names for it.
     aliases: Vec<String>,
@@ -122,10 +124,10 @@ pub(crate) struct LimitsView {
 #[utoipa::path(
     get,
     path = "/v1/models",
+    operation_id = "list_models",
     tag = "models",
     responses(
         (status = 200, description = "Every model.", body = ModelList),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

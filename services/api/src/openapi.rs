@@ -1,7 +1,18 @@
 //! The OpenAPI document, made from the handlers.
 
+mod complete;
+mod examples;
+mod messages;
+mod refusals;
+pub(crate) mod words;
+
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
+
+use crate::Problem;
+use crate::jobs::events::PreviewView;
+use crate::jobs::resource::ProgressView;
+pub(crate) use complete::{complete, complete_for_tenants};
 
 /// What the handlers do not say themselves.
 #[derive(OpenApi)]
@@ -20,6 +31,7 @@ use utoipa::{Modify, OpenApi};
         (name = "usage", description = "What was used and what it cost."),
         (name = "webhooks", description = "Being told when jobs end."),
     ),
+    components(schemas(Problem, ProgressView, PreviewView)),
     modifiers(&ApiKey)
 )]
 pub(crate) struct Document;
@@ -40,6 +52,7 @@ pub(crate) struct Document;
         (name = "lanes", description = "Where jobs wait."),
         (name = "workers", description = "Who runs them."),
     ),
+    components(schemas(Problem)),
     modifiers(&ApiKey)
 )]
 pub(crate) struct AdminDocument;

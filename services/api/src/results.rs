@@ -20,7 +20,7 @@ use url::form_urlencoded;
 
 use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
-use crate::{Error, Links, Problem};
+use crate::{Error, Links};
 use range::Wanted;
 
 /// How long a presigned URL works.
@@ -47,6 +47,7 @@ pub(crate) struct Results {
 #[utoipa::path(
     get,
     path = "/r/{file}",
+    operation_id = "fetch_result",
     tag = "results",
     params(
         ("file" = String, Path, description = "`{artifact}.{extension}`."),
@@ -61,10 +62,8 @@ pub(crate) struct Results {
         (status = 206, description = "The range of it.", content_type = "application/octet-stream"),
         (status = 302, description = "Where the result is, where storage is reachable for callers."),
         (status = 304, description = "The caller has it already."),
-        (status = 404, description = "No such result, or another signature.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 416, description = "No byte of the result is in the range.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such result, or another signature."),
+        (status = 416, description = "No byte of the result is in the range."),
     )
 )]
 pub(crate) async fn fetch(

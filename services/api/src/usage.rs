@@ -9,7 +9,7 @@ use darkroom_jobs::TenantId;
 use darkroom_store::Store;
 
 use crate::deadline::bounded;
-use crate::{Error, Problem, Reader};
+use crate::{Error, Reader};
 
 pub(crate) use report::UsageReport;
 
@@ -23,6 +23,7 @@ pub(crate) struct Usage {
 #[utoipa::path(
     get,
     path = "/v1/usage",
+    operation_id = "show_usage",
     tag = "usage",
     params(
         ("from" = Option<NaiveDate>, Query, description = "First UTC day, 29 days before `to` unless given."),
@@ -30,9 +31,7 @@ pub(crate) struct Usage {
     ),
     responses(
         (status = 200, description = "Usage and cost of those days.", body = UsageReport),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -21,7 +21,7 @@ use crate::deadline::bounded;
 use crate::jobs::resource::Timestamp;
 use crate::key::FreshKey;
 use crate::mint::Mint;
-use crate::{Error, Problem, ProblemField, query};
+use crate::{Error, ProblemField, query};
 
 /// Nobody on the way keeps a key.
 const NOT_KEPT: [(HeaderName, &str); 1] = [(CACHE_CONTROL, "no-store")];
@@ -115,12 +115,12 @@ pub(crate) struct MadeKey {
 #[utoipa::path(
     get,
     path = "/admin/v1/keys",
+    operation_id = "list_keys",
     tag = "keys",
     params(("tenant" = Option<String>, Query, description = "Only keys of the tenant with this id or name.")),
     responses(
         (status = 200, description = "The keys.", body = KeyList),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
     ),
     security(("key" = []))
 )]
@@ -154,13 +154,12 @@ pub(super) async fn list(
 #[utoipa::path(
     post,
     path = "/admin/v1/keys",
+    operation_id = "create_key",
     tag = "keys",
     request_body = NewKey,
     responses(
         (status = 201, description = "The key, which is shown this once.", body = MadeKey),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 422, description = "Every field that cannot be used."),
     ),
     security(("key" = []))
 )]
@@ -198,17 +197,15 @@ pub(super) async fn create(
 #[utoipa::path(
     post,
     path = "/admin/v1/keys/{id}/rotate",
+    operation_id = "rotate_key",
     tag = "keys",
     params(("id" = uuid::Uuid, Path, description = "The old key's id.")),
     request_body = Option<Rotation>,
     responses(
         (status = 201, description = "The new key, which is shown this once.", body = MadeKey),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such key.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`key_stopped`: it does not work any more.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such key."),
+        (status = 409, description = "`key_stopped`: it does not work any more."),
+        (status = 422, description = "Every field that cannot be used."),
     ),
     security(("key" = []))
 )]
@@ -239,12 +236,12 @@ pub(super) async fn rotate(
 #[utoipa::path(
     post,
     path = "/admin/v1/keys/{id}/revoke",
+    operation_id = "revoke_key",
     tag = "keys",
     params(("id" = uuid::Uuid, Path, description = "The key's id.")),
     responses(
         (status = 204, description = "It is stopped."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such key.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such key."),
     ),
     security(("key" = []))
 )]

@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 
 use super::document::Document;
 use super::{Admin, Named};
+use crate::Error;
 use crate::auth::{Observer, Operator};
 use crate::deadline::bounded;
 use crate::jobs::resource::Timestamp;
-use crate::{Error, Problem};
 
 /// How a lane stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -78,10 +78,10 @@ pub(crate) struct Pause {
 #[utoipa::path(
     get,
     path = "/admin/v1/lanes",
+    operation_id = "list_lanes",
     tag = "lanes",
     responses(
         (status = 200, description = "Every lane.", body = LaneList),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -96,15 +96,14 @@ pub(super) async fn list(State(admin): State<Admin>, _: Observer) -> Result<Json
 #[utoipa::path(
     post,
     path = "/admin/v1/lanes/{lane}/pause",
+    operation_id = "pause_lane",
     tag = "lanes",
     params(("lane" = String, Path, description = "`pipeline:model`, with `%2F` for each `/`.")),
     request_body = Option<Pause>,
     responses(
         (status = 200, description = "The lane.", body = LaneView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such lane.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such lane."),
+        (status = 422, description = "Every field that cannot be used."),
     ),
     security(("key" = []))
 )]
@@ -127,12 +126,12 @@ pub(super) async fn pause(
 #[utoipa::path(
     post,
     path = "/admin/v1/lanes/{lane}/resume",
+    operation_id = "resume_lane",
     tag = "lanes",
     params(("lane" = String, Path, description = "`pipeline:model`, with `%2F` for each `/`.")),
     responses(
         (status = 200, description = "The lane.", body = LaneView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such lane.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such lane."),
     ),
     security(("key" = []))
 )]

@@ -6,9 +6,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Admin;
+use crate::Error;
 use crate::auth::Observer;
 use crate::deadline::bounded;
-use crate::{Error, Problem};
 
 /// Rows on their way to become tickets.
 #[derive(Debug, Serialize, ToSchema)]
@@ -24,10 +24,10 @@ pub(crate) struct OutboxView {
 #[utoipa::path(
     get,
     path = "/admin/v1/outbox",
+    operation_id = "show_outbox",
     tag = "lanes",
     responses(
         (status = 200, description = "How many rows wait, and how late the first one is.", body = OutboxView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

@@ -13,11 +13,11 @@ use uuid::Uuid;
 
 use super::document::{Document, read_name};
 use super::{Admin, Named};
+use crate::Error;
 use crate::auth::{Observer, Operator};
 use crate::deadline::bounded;
 use crate::jobs::resource::Timestamp;
 use crate::mint::Mint;
-use crate::{Error, Problem};
 
 /// Owner of API keys, jobs, limits and usage.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,10 +105,10 @@ pub(crate) struct TenantChanges {
 #[utoipa::path(
     get,
     path = "/admin/v1/tenants",
+    operation_id = "list_tenants",
     tag = "tenants",
     responses(
         (status = 200, description = "Every tenant.", body = TenantList),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -121,14 +121,13 @@ pub(super) async fn list(State(admin): State<Admin>, _: Observer) -> Result<Json
 #[utoipa::path(
     post,
     path = "/admin/v1/tenants",
+    operation_id = "create_tenant",
     tag = "tenants",
     request_body = NewTenant,
     responses(
         (status = 201, description = "The tenant.", body = TenantView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`name_taken`.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 409, description = "`name_taken`."),
+        (status = 422, description = "Every field that cannot be used."),
     ),
     security(("key" = []))
 )]
@@ -151,12 +150,12 @@ pub(super) async fn create(
 #[utoipa::path(
     get,
     path = "/admin/v1/tenants/{tenant}",
+    operation_id = "show_tenant",
     tag = "tenants",
     params(("tenant" = String, Path, description = "The tenant's id or name.")),
     responses(
         (status = 200, description = "The tenant.", body = TenantView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
     ),
     security(("key" = []))
 )]
@@ -176,15 +175,14 @@ pub(super) async fn show(
 #[utoipa::path(
     patch,
     path = "/admin/v1/tenants/{tenant}",
+    operation_id = "update_tenant",
     tag = "tenants",
     params(("tenant" = String, Path, description = "The tenant's id or name.")),
     request_body = TenantChanges,
     responses(
         (status = 200, description = "The tenant with the limits it has now.", body = TenantView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
+        (status = 422, description = "Every field that cannot be used."),
     ),
     security(("key" = []))
 )]

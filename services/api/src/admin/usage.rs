@@ -4,14 +4,15 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 
 use super::{Admin, Named};
+use crate::Error;
 use crate::auth::Observer;
 use crate::usage::{Usage, UsageReport};
-use crate::{Error, Problem};
 
 /// Show usage and cost of a tenant by day.
 #[utoipa::path(
     get,
     path = "/admin/v1/tenants/{tenant}/usage",
+    operation_id = "show_tenant_usage",
     tag = "tenants",
     params(
         ("tenant" = String, Path, description = "The tenant's id or name."),
@@ -20,10 +21,8 @@ use crate::{Error, Problem};
     ),
     responses(
         (status = 200, description = "Usage and cost of those days.", body = UsageReport),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

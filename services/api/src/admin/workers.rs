@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::{Admin, Named};
+use crate::Error;
 use crate::auth::{Observer, Operator};
 use crate::deadline::bounded;
 use crate::jobs::resource::{ProgressView, Timestamp};
-use crate::{Error, Problem};
 
 /// A worker: one run of a process.
 #[derive(Debug, Serialize, ToSchema)]
@@ -90,10 +90,10 @@ pub(crate) struct WorkerList {
 #[utoipa::path(
     get,
     path = "/admin/v1/workers",
+    operation_id = "list_workers",
     tag = "workers",
     responses(
         (status = 200, description = "The workers.", body = WorkerList),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
@@ -106,13 +106,12 @@ pub(super) async fn list(State(admin): State<Admin>, _: Observer) -> Result<Json
 #[utoipa::path(
     get,
     path = "/admin/v1/workers/{id}",
+    operation_id = "show_worker",
     tag = "workers",
     params(("id" = uuid::Uuid, Path, description = "The worker's id.")),
     responses(
         (status = 200, description = "The worker.", body = WorkerView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such worker: it has ended.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such worker: it has ended."),
     ),
     security(("key" = []))
 )]
@@ -131,13 +130,12 @@ pub(super) async fn show(
 #[utoipa::path(
     post,
     path = "/admin/v1/workers/{id}/drain",
+    operation_id = "drain_worker",
     tag = "workers",
     params(("id" = uuid::Uuid, Path, description = "The worker's id.")),
     responses(
         (status = 200, description = "The worker, which will end.", body = WorkerView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such worker: it has ended.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such worker: it has ended."),
     ),
     security(("key" = []))
 )]

@@ -7,7 +7,7 @@ use super::{BatchPath, BatchView};
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::jobs::Jobs;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Cancel those jobs of a batch that are not final.
 ///
@@ -15,12 +15,12 @@ use crate::{Error, Problem, Submitter};
 #[utoipa::path(
     post,
     path = "/v1/batches/{id}/cancel",
+    operation_id = "cancel_batch",
     tag = "batches",
     params(("id" = uuid::Uuid, Path, description = "The batch's id.")),
     responses(
         (status = 200, description = "None of its jobs will run.", body = BatchView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such batch.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such batch."),
     ),
     security(("key" = []))
 )]

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::{BatchPath, BatchView};
 use crate::jobs::Jobs;
 use crate::jobs::list::{DEFAULT_LIMIT, JobPage, set_page};
-use crate::{Error, Problem, Reader, query};
+use crate::{Error, Reader, query};
 
 const PARAMETERS: [&str; 2] = ["limit", "cursor"];
 
@@ -27,6 +27,7 @@ pub(crate) struct BatchPageView {
 #[utoipa::path(
     get,
     path = "/v1/batches/{id}",
+    operation_id = "show_batch",
     tag = "batches",
     params(
         ("id" = uuid::Uuid, Path, description = "The batch's id."),
@@ -35,10 +36,8 @@ pub(crate) struct BatchPageView {
     ),
     responses(
         (status = 200, description = "The batch and a page.", body = BatchPageView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such batch.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such batch."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -13,7 +13,7 @@ use super::BatchView;
 use crate::intake::{BatchItem, IdempotencyKey, Intake, Terms, trace_context};
 use crate::jobs::submit::REPLAYED;
 use crate::jobs::submit::schema::Submission;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Jobs to be done. Unknown fields are refused; null counts as absent.
 #[derive(Debug, Serialize, ToSchema)]
@@ -45,6 +45,7 @@ pub(crate) struct AcceptedBatchView {
 #[utoipa::path(
     post,
     path = "/v1/batches",
+    operation_id = "submit_batch",
     tag = "batches",
     params(
         ("Idempotency-Key" = Option<String>, Header,
@@ -60,20 +61,11 @@ pub(crate) struct AcceptedBatchView {
             ("Location" = String, description = "Where to look."),
             ("Idempotency-Replayed" = Option<String>, description = "`true` when the batch was there before.")
         )),
-        (status = 400, description = "`malformed_body` or `invalid_header`.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "The body is too large.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "It is no JSON.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`.",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not now: see `Retry-After`.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "`malformed_body` or `invalid_header`."),
+        (status = 413, description = "The body is too large."),
+        (status = 415, description = "It is no JSON."),
+        (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`."),
+        (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`."),
     ),
     security(("key" = []))
 )]

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 
 use super::{FILE, FilePath, Files};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Delete a file.
 ///
@@ -13,12 +13,12 @@ use crate::{Error, Problem, Submitter};
 #[utoipa::path(
     delete,
     path = "/v1/files/{id}",
+    operation_id = "delete_file",
     tag = "files",
     params(("id" = uuid::Uuid, Path, description = "The file's id.")),
     responses(
         (status = 204, description = "It is deleted."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such file.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such file."),
     ),
     security(("key" = []))
 )]

@@ -5,18 +5,18 @@ use axum::extract::State;
 
 use super::{FILE, FilePath, FileView, Files};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Reader};
+use crate::{Error, Reader};
 
 /// Show a file.
 #[utoipa::path(
     get,
     path = "/v1/files/{id}",
+    operation_id = "show_file",
     tag = "files",
     params(("id" = uuid::Uuid, Path, description = "The file's id.")),
     responses(
         (status = 200, description = "What is known of it.", body = FileView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such file.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such file."),
     ),
     security(("key" = []))
 )]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::FileView;
 use crate::intake::{Intake, Kept, Others};
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// A picture in a form. The part may be called `content` or `image` as well.
 #[derive(ToSchema)]
@@ -32,6 +32,7 @@ pub(crate) struct FileBytes(Vec<u8>);
 #[utoipa::path(
     post,
     path = "/v1/files",
+    operation_id = "upload_file",
     tag = "files",
     request_body(
         description = "A picture of at most 52,428,800 bytes.",
@@ -42,19 +43,10 @@ pub(crate) struct FileBytes(Vec<u8>);
             ("Location" = String, description = "The file.")
         )),
         (status = 200, description = "It was there before, and is kept for another 30 days.", body = FileView),
-        (status = 400, description = "`malformed_body`, `unsupported_image` or `image_dimensions`.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "The picture is too large.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "Neither a form nor a picture.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "The picture is missing or empty, or a part is unknown.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 503, description = "Not now: see `Retry-After`.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "`malformed_body`, `unsupported_image` or `image_dimensions`."),
+        (status = 413, description = "The picture is too large."),
+        (status = 415, description = "Neither a form nor a picture."),
+        (status = 422, description = "The picture is missing or empty, or a part is unknown."),
     ),
     security(("key" = []))
 )]

@@ -8,7 +8,7 @@ use darkroom_store::Canceled;
 use super::{JobPath, Jobs};
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
-use crate::{Error, JobView, Problem, Submitter};
+use crate::{Error, JobView, Submitter};
 
 /// Cancel a job.
 ///
@@ -17,14 +17,13 @@ use crate::{Error, JobView, Problem, Submitter};
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/cancel",
+    operation_id = "cancel_job",
     tag = "jobs",
     params(("id" = uuid::Uuid, Path, description = "The job's id.")),
     responses(
         (status = 200, description = "The canceled job.", body = JobView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`job_already_final`: it ended otherwise before.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such job."),
+        (status = 409, description = "`job_already_final`: it ended otherwise before."),
     ),
     security(("key" = []))
 )]

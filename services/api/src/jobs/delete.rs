@@ -7,7 +7,7 @@ use darkroom_store::Deleted;
 use super::{JobPath, Jobs};
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Delete a final job.
 ///
@@ -15,14 +15,13 @@ use crate::{Error, Problem, Submitter};
 #[utoipa::path(
     delete,
     path = "/v1/jobs/{id}",
+    operation_id = "delete_job",
     tag = "jobs",
     params(("id" = uuid::Uuid, Path, description = "The job's id.")),
     responses(
         (status = 204, description = "It is deleted."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`job_not_final`: cancel it first.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such job."),
+        (status = 409, description = "`job_not_final`: cancel it first."),
     ),
     security(("key" = []))
 )]

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::follow::{Previews, Update};
 use super::resource::ProgressView;
 use super::{JobPath, Jobs};
-use crate::{Error, Problem, ProblemField, Reader, query};
+use crate::{Error, ProblemField, Reader, query};
 
 /// When clients are to come again after a connection that ended early.
 const RETRY: Duration = Duration::from_secs(1);
@@ -32,6 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/events",
+    operation_id = "follow_job",
     tag = "jobs",
     params(
         ("id" = uuid::Uuid, Path, description = "The job's id."),
@@ -43,10 +44,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
         (status = 200, description = "Events `job`, whose data are a job, and `progress`, whose data are its progress.",
          body = EventView, content_type = "text/event-stream"),
         (status = 204, description = "`Last-Event-ID` is the version of a final state: there is nothing more to tell."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Every parameter that cannot be used."),
+        (status = 404, description = "No such job."),
     ),
     security(("key" = []))
 )]
@@ -91,7 +90,7 @@ pub(crate) async fn events(
 
 /// An event of the stream, as its lines name the members.
 #[derive(Debug, ToSchema)]
-#[schema(as = JobEvent)]
+#[schema(as = StreamEvent)]
 #[expect(dead_code, reason = "only the document of the API has it")]
 pub(crate) struct EventView {
     /// `job`, `progress` or `preview`. More may follow.
@@ -107,10 +106,15 @@ pub(crate) struct EventView {
 }
 
 /// What a picture in work looks like.
-#[derive(Debug, Serialize)]
-struct PreviewView {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Preview)]
+pub(crate) struct PreviewView {
+    /// Which picture, from 0.
     image: u32,
+    /// Steps done on it.
     step: u32,
+    /// Media type of the file.
+    #[schema(example = "image/webp")]
     content_type: &'static str,
     /// The file in base64.
     content: String,

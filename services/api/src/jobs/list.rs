@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 
 use super::Jobs;
 use crate::deadline::bounded;
-use crate::{Error, JobView, Problem, ProblemField, Reader, cursor, query};
+use crate::openapi::words;
+use crate::{Error, JobView, ProblemField, Reader, cursor, query};
 
 pub(crate) const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -30,10 +31,11 @@ pub(crate) struct JobPage {
 #[utoipa::path(
     get,
     path = "/v1/jobs",
+    operation_id = "list_jobs",
     tag = "jobs",
     params(
-        ("state" = Option<String>, Query, description = "Only jobs in this state."),
-        ("pipeline" = Option<String>, Query, description = "Only jobs of this pipeline."),
+        ("state" = Option<words::JobState>, Query, description = "Only jobs in this state."),
+        ("pipeline" = Option<words::Pipeline>, Query, description = "Only jobs of this pipeline."),
         ("model" = Option<String>, Query, description = "Only jobs of the model with this id."),
         ("metadata" = Option<std::collections::BTreeMap<String, String>>, Query, style = DeepObject, explode,
          description = "Only jobs with these labels: `metadata[KEY]=VALUE` for each."),
@@ -42,9 +44,7 @@ pub(crate) struct JobPage {
     ),
     responses(
         (status = 200, description = "A page.", body = JobPage),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::queue::QueueView;
 use crate::Links;
+use crate::openapi::words;
 
 /// A job.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -20,17 +21,17 @@ pub struct JobView {
     /// Its id, a UUIDv7.
     pub id: Uuid,
     /// `text-to-image` or `image-to-text`.
-    #[schema(example = "text-to-image")]
+    #[schema(value_type = words::Pipeline)]
     pub pipeline: &'static str,
     /// Id of the model in the catalog.
     pub model: String,
     /// `queued`, `running`, `succeeded`, `failed`, `canceled` or `expired`; the last four are final.
-    #[schema(example = "queued")]
+    #[schema(value_type = words::JobState)]
     pub state: &'static str,
     /// Grows with state, artifacts and warnings, not with progress.
     pub version: i32,
     /// `interactive`, `normal` or `background`.
-    #[schema(example = "normal")]
+    #[schema(value_type = words::Priority)]
     pub priority: &'static str,
     /// The parameters it runs with, every default filled in.
     pub input: InputView,
@@ -110,13 +111,14 @@ pub struct TextToImageView {
     /// How many pictures.
     pub images: u32,
     /// Scheduler used instead of the model's own.
+    #[schema(value_type = Option<words::Scheduler>)]
     pub scheduler: Option<&'static str>,
     /// Strengths of the LoRAs that are merged into the model, by id.
     pub loras: BTreeMap<String, f64>,
     /// Whether pictures go through the safety checker.
     pub safety_check: bool,
     /// `png`, `jpeg` or `webp`.
-    #[schema(example = "png")]
+    #[schema(value_type = words::OutputFormat)]
     pub output_format: &'static str,
     /// Quality of a JPEG or WebP; null for PNG, which is lossless.
     pub output_quality: Option<u8>,

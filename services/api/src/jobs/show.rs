@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::{JobPath, Jobs, Until};
 use crate::etag::{self, NoneMatch};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
-use crate::{Error, JobView, Problem, Reader};
+use crate::{Error, JobView, Reader};
 
 /// Show a job.
 ///
@@ -18,6 +18,7 @@ use crate::{Error, JobView, Problem, Reader};
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}",
+    operation_id = "show_job",
     tag = "jobs",
     params(
         ("id" = uuid::Uuid, Path, description = "The job's id."),
@@ -29,8 +30,7 @@ use crate::{Error, JobView, Problem, Reader};
             ("ETag" = String, description = "Stands for the job's version.")
         )),
         (status = 304, description = "The caller has this version already."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job."),
     ),
     security(("key" = []))
 )]

@@ -13,7 +13,7 @@ use darkroom_store::Job;
 use super::{Jobs, Until};
 use crate::intake::{Accepted, IdempotencyKey, Intake, Terms, trace_context};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
-use crate::{Error, JobView, Problem, Submitter, etag};
+use crate::{Error, JobView, Submitter, etag};
 use dry_run::Mode;
 use schema::{JobOrDryRun, Submission, Upload};
 
@@ -29,6 +29,7 @@ const LOOK_AGAIN_S: u64 = 1;
 #[utoipa::path(
     post,
     path = "/v1/jobs",
+    operation_id = "submit_job",
     tag = "jobs",
     params(
         ("dry_run" = Option<bool>, Query,
@@ -51,22 +52,12 @@ const LOOK_AGAIN_S: u64 = 1;
         )),
         (status = 200, description = "The job is final already, or `dry_run` is `true`.", body = JobOrDryRun),
         (status = 400, description = "`malformed_body`, `invalid_header`, `unknown_model`, `unsupported_image` or \
-         `image_dimensions`.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 408, description = "The body took too long.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 410, description = "The job of this Idempotency-Key is deleted.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 413, description = "The body or the picture is too large.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 415, description = "Neither of the two media types.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`.",
-         body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "Not now: see `Retry-After`.", body = Problem,
-         content_type = "application/problem+json"),
+         `image_dimensions`."),
+        (status = 410, description = "The job of this Idempotency-Key is deleted."),
+        (status = 413, description = "The body or the picture is too large."),
+        (status = 415, description = "Neither of the two media types."),
+        (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`."),
+        (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`."),
     ),
     security(("key" = []))
 )]

@@ -128,7 +128,7 @@ pub struct Legacy {
 
 impl Problem {
     /// The document for `error`; path and id of the request are filled in by [`render`].
-    pub(super) fn new(error: &Error) -> Self {
+    pub(crate) fn new(error: &Error) -> Self {
         let (status, code, title) = error.kind();
         let errors =
             if let Error::Fields(fields) = error { &fields[..fields.len().min(MAX_ERRORS)] } else { &[] };

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use super::period::Period;
 use crate::jobs::resource::Money;
+use crate::openapi::words;
 
 /// What a tenant used and what it cost. A job counts for the UTC day on which it ended.
 #[derive(Debug, Serialize, ToSchema)]
@@ -32,7 +33,7 @@ pub(crate) struct DayView {
     /// The UTC day on which the jobs ended.
     date: NaiveDate,
     /// Their pipeline.
-    #[schema(example = "text-to-image")]
+    #[schema(value_type = words::Pipeline)]
     pipeline: &'static str,
     /// Id of their model.
     #[schema(example = "darkroom/shapes-sd")]

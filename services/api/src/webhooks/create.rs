@@ -6,17 +6,18 @@ use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use darkroom_jobs::{Event, WebhookId};
 use darkroom_store::NewWebhook;
-use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Webhooks;
 use super::document::Document;
 use super::resource::WebhookWithSecret;
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::openapi::words;
+use crate::{Error, Submitter};
 
 /// A webhook to be made. Null counts as absent.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
 #[schema(as = NewWebhook)]
 pub(crate) struct NewWebhookSchema {
     /// Where messages are posted to: an http or https URL of at most 2,048 bytes that leads to a public address.
@@ -24,7 +25,7 @@ pub(crate) struct NewWebhookSchema {
     url: String,
     /// What it is told, at least one; all of them unless given.
     #[schema(example = json!(["job.succeeded", "job.failed"]))]
-    events: Option<Vec<String>>,
+    events: Option<Vec<words::JobEvent>>,
     /// What it is for, at most 256 characters.
     description: Option<String>,
 }
@@ -35,18 +36,16 @@ pub(crate) struct NewWebhookSchema {
 #[utoipa::path(
     post,
     path = "/v1/webhooks",
+    operation_id = "create_webhook",
     tag = "webhooks",
     request_body = NewWebhookSchema,
     responses(
         (status = 201, description = "The webhook with its secret.", body = WebhookWithSecret, headers(
             ("Location" = String, description = "The webhook.")
         )),
-        (status = 400, description = "`malformed_body`.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`too_many_webhooks`: there are 16 already.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "Every member that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "`malformed_body`."),
+        (status = 409, description = "`too_many_webhooks`: there are 16 already."),
+        (status = 422, description = "Every member that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -5,18 +5,18 @@ use axum::http::StatusCode;
 
 use super::{WEBHOOK, WebhookPath, Webhooks};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Delete a webhook with its deliveries.
 #[utoipa::path(
     delete,
     path = "/v1/webhooks/{id}",
+    operation_id = "delete_webhook",
     tag = "webhooks",
     params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
     responses(
         (status = 204, description = "It is gone; nothing more is sent."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook."),
     ),
     security(("key" = []))
 )]

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use super::resource::DeliveryView;
 use super::{WEBHOOK, WebhookPath, Webhooks};
 use crate::deadline::bounded;
-use crate::{Error, Problem, ProblemField, Reader, cursor, query};
+use crate::openapi::words;
+use crate::{Error, ProblemField, Reader, cursor, query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -31,19 +32,18 @@ pub(crate) struct DeliveryPage {
 #[utoipa::path(
     get,
     path = "/v1/webhooks/{id}/deliveries",
+    operation_id = "list_deliveries",
     tag = "webhooks",
     params(
         ("id" = uuid::Uuid, Path, description = "The webhook's id."),
-        ("state" = Option<String>, Query, description = "Only deliveries in this state: `pending`, `delivered`, `failed`."),
+        ("state" = Option<words::DeliveryState>, Query, description = "Only deliveries in this state: `pending`, `delivered`, `failed`."),
         ("limit" = Option<u32>, Query, description = "Deliveries per page, 1 to 100.", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
     responses(
         (status = 200, description = "A page.", body = DeliveryPage),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::Webhooks;
 use super::resource::WebhookView;
 use crate::deadline::bounded;
-use crate::{Error, Problem, Reader};
+use crate::{Error, Reader};
 
 /// Every webhook of a tenant, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,10 +21,10 @@ pub(crate) struct WebhookList {
 #[utoipa::path(
     get,
     path = "/v1/webhooks",
+    operation_id = "list_webhooks",
     tag = "webhooks",
     responses(
         (status = 200, description = "All of them.", body = WebhookList),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::resource::DeliveryView;
 use super::{DELIVERY, DeliveryPath, Webhooks, pending};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Send a message again.
 ///
@@ -15,6 +15,7 @@ use crate::{Error, Problem, Submitter};
 #[utoipa::path(
     post,
     path = "/v1/webhooks/{id}/deliveries/{delivery}/resend",
+    operation_id = "resend_delivery",
     tag = "webhooks",
     params(
         ("id" = uuid::Uuid, Path, description = "The webhook's id."),
@@ -22,9 +23,8 @@ use crate::{Error, Problem, Submitter};
     ),
     responses(
         (status = 202, description = "The delivery, yet to be made.", body = DeliveryView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such delivery.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`webhook_disabled`.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such delivery."),
+        (status = 409, description = "`webhook_disabled`."),
     ),
     security(("key" = []))
 )]

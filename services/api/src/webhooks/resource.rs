@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::jobs::resource::Timestamp;
+use crate::openapi::words;
 
 /// An endpoint that is told when jobs end.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -21,6 +22,7 @@ pub(crate) struct WebhookView {
     /// What it is for.
     description: String,
     /// What it is told: `job.succeeded`, `job.failed`, `job.canceled`, `job.expired`.
+    #[schema(value_type = Vec<words::JobEvent>)]
     events: Vec<&'static str>,
     /// Whether anything is sent.
     enabled: bool,
@@ -61,7 +63,7 @@ pub(crate) struct DeliveryView {
     /// Id of the job; null for a test.
     job: Option<Uuid>,
     /// `pending`, `delivered` or `failed`.
-    #[schema(example = "delivered")]
+    #[schema(value_type = words::DeliveryState)]
     state: &'static str,
     /// When it happened.
     created_at: Timestamp,

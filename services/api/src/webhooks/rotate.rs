@@ -8,7 +8,7 @@ use axum::http::header::CACHE_CONTROL;
 use super::resource::WebhookWithSecret;
 use super::{WEBHOOK, WebhookPath, Webhooks};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Give a webhook another secret.
 ///
@@ -16,12 +16,12 @@ use crate::{Error, Problem, Submitter};
 #[utoipa::path(
     post,
     path = "/v1/webhooks/{id}/rotate-secret",
+    operation_id = "rotate_webhook_secret",
     tag = "webhooks",
     params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
     responses(
         (status = 200, description = "The webhook with its new secret.", body = WebhookWithSecret),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook."),
     ),
     security(("key" = []))
 )]

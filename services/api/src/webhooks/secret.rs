@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::{Webhooks, resource};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// What signs the messages that jobs ask for themselves.
 #[derive(Debug, Serialize, ToSchema)]
@@ -36,10 +36,10 @@ impl Webhooks {
 #[utoipa::path(
     get,
     path = "/v1/webhooks/secret",
+    operation_id = "show_job_webhook_secret",
     tag = "webhooks",
     responses(
         (status = 200, description = "The secret, always the same.", body = WebhookSecret),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]

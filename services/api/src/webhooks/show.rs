@@ -6,18 +6,18 @@ use axum::extract::State;
 use super::resource::WebhookView;
 use super::{WEBHOOK, WebhookPath, Webhooks};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Reader};
+use crate::{Error, Reader};
 
 /// Show a webhook.
 #[utoipa::path(
     get,
     path = "/v1/webhooks/{id}",
+    operation_id = "show_webhook",
     tag = "webhooks",
     params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
     responses(
         (status = 200, description = "The webhook, without its secret.", body = WebhookView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook."),
     ),
     security(("key" = []))
 )]

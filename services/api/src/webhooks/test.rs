@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use super::resource::DeliveryView;
 use super::{WEBHOOK, WebhookPath, Webhooks, pending};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// Send a test message to a webhook.
 ///
@@ -15,13 +15,13 @@ use crate::{Error, Problem, Submitter};
 #[utoipa::path(
     post,
     path = "/v1/webhooks/{id}/test",
+    operation_id = "test_webhook",
     tag = "webhooks",
     params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
     responses(
         (status = 202, description = "The delivery, yet to be made.", body = DeliveryView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`webhook_disabled`.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such webhook."),
+        (status = 409, description = "`webhook_disabled`."),
     ),
     security(("key" = []))
 )]

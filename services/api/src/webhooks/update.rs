@@ -2,22 +2,23 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::document::Document;
 use super::resource::WebhookView;
 use super::{WEBHOOK, WebhookPath, Webhooks};
 use crate::deadline::bounded;
-use crate::{Error, Problem, Submitter};
+use crate::openapi::words;
+use crate::{Error, Submitter};
 
 /// What is to be changed; what is left out stays.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "only its schema is used")]
 pub(crate) struct WebhookUpdate {
     /// Where messages are posted to.
     url: Option<String>,
     /// What it is told, at least one.
-    events: Option<Vec<String>>,
+    events: Option<Vec<words::JobEvent>>,
     /// What it is for, at most 256 characters.
     description: Option<String>,
     /// Whether anything is sent.
@@ -30,16 +31,15 @@ pub(crate) struct WebhookUpdate {
 #[utoipa::path(
     patch,
     path = "/v1/webhooks/{id}",
+    operation_id = "update_webhook",
     tag = "webhooks",
     params(("id" = uuid::Uuid, Path, description = "The webhook's id.")),
     request_body = WebhookUpdate,
     responses(
         (status = 200, description = "The changed webhook.", body = WebhookView),
-        (status = 400, description = "`malformed_body`.", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such webhook.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every member that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 400, description = "`malformed_body`."),
+        (status = 404, description = "No such webhook."),
+        (status = 422, description = "Every member that cannot be used."),
     ),
     security(("key" = []))
 )]

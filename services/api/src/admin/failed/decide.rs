@@ -16,7 +16,7 @@ use crate::auth::Operator;
 use crate::deadline::bounded;
 use crate::jobs::JobPath;
 use crate::mint::Mint;
-use crate::{Error, Problem, ProblemField, query};
+use crate::{Error, ProblemField, query};
 
 /// Most jobs of one decision: as many as the database is done with well within its time.
 const MAX_AT_ONCE: i64 = 5_000;
@@ -48,15 +48,13 @@ pub(crate) struct Replay {
 #[utoipa::path(
     post,
     path = "/admin/v1/failed-jobs/{id}/replay",
+    operation_id = "replay_failed_job",
     tag = "failed jobs",
     params(("id" = uuid::Uuid, Path, description = "The failed job's id.")),
     responses(
         (status = 201, description = "The new job.", body = Replay),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such failed job.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "`already_decided`: another job runs it again; or `deadline_passed`.",
-         body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such failed job."),
+        (status = 409, description = "`already_decided`: another job runs it again; or `deadline_passed`."),
     ),
     security(("key" = []))
 )]
@@ -83,15 +81,13 @@ pub(in crate::admin) async fn replay_one(
 #[utoipa::path(
     post,
     path = "/admin/v1/failed-jobs/{id}/discard",
+    operation_id = "discard_failed_job",
     tag = "failed jobs",
     params(("id" = uuid::Uuid, Path, description = "The failed job's id.")),
     responses(
         (status = 204, description = "It is put aside."),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such failed job.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 409, description = "`already_decided`: another job runs it again.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such failed job."),
+        (status = 409, description = "`already_decided`: another job runs it again."),
     ),
     security(("key" = []))
 )]
@@ -118,6 +114,7 @@ pub(in crate::admin) async fn discard_one(
 #[utoipa::path(
     post,
     path = "/admin/v1/failed-jobs/replay",
+    operation_id = "replay_failed_jobs",
     tag = "failed jobs",
     params(
         Given,
@@ -126,12 +123,9 @@ pub(in crate::admin) async fn discard_one(
     ),
     responses(
         (status = 200, description = "What was done.", body = Decided),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`count_changed`: another number matches.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
+        (status = 409, description = "`count_changed`: another number matches."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]
@@ -159,6 +153,7 @@ pub(in crate::admin) async fn replay(
 #[utoipa::path(
     post,
     path = "/admin/v1/failed-jobs/discard",
+    operation_id = "discard_failed_jobs",
     tag = "failed jobs",
     params(
         Given,
@@ -167,12 +162,9 @@ pub(in crate::admin) async fn replay(
     ),
     responses(
         (status = 200, description = "What was done.", body = Decided),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`count_changed`: another number matches.", body = Problem,
-         content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
+        (status = 409, description = "`count_changed`: another number matches."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -12,7 +12,7 @@ use super::filter::{self, Given};
 use crate::admin::Admin;
 use crate::auth::Observer;
 use crate::deadline::bounded;
-use crate::{Error, Problem, ProblemField, cursor, query};
+use crate::{Error, ProblemField, cursor, query};
 
 const DEFAULT_LIMIT: i64 = 20;
 const MAX_LIMIT: i64 = 100;
@@ -32,6 +32,7 @@ pub(crate) struct FailedJobPage {
 #[utoipa::path(
     get,
     path = "/admin/v1/failed-jobs",
+    operation_id = "list_failed_jobs",
     tag = "failed jobs",
     params(
         Given,
@@ -42,10 +43,8 @@ pub(crate) struct FailedJobPage {
     ),
     responses(
         (status = 200, description = "A page.", body = FailedJobPage),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such tenant.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such tenant."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

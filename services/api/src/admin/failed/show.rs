@@ -13,7 +13,7 @@ use crate::auth::Observer;
 use crate::deadline::bounded;
 use crate::jobs::JobPath;
 use crate::jobs::resource::{FailureView, Timestamp};
-use crate::{Error, JobView, Problem};
+use crate::{Error, JobView};
 
 /// A failed job with everything about it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -50,13 +50,12 @@ pub(crate) struct AttemptView {
 #[utoipa::path(
     get,
     path = "/admin/v1/failed-jobs/{id}",
+    operation_id = "show_failed_job",
     tag = "failed jobs",
     params(("id" = uuid::Uuid, Path, description = "The job's id.")),
     responses(
         (status = 200, description = "The job.", body = DetailView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such failed job.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such failed job."),
     ),
     security(("key" = []))
 )]

@@ -7,6 +7,7 @@ use crate::intake::{Picture, Trial};
 use crate::jobs::Jobs;
 use crate::jobs::queue::QueueView;
 use crate::jobs::resource::{InputView, Money};
+use crate::openapi::words;
 use crate::{Error, ProblemField, query};
 
 /// The query parameters of a submission.
@@ -46,7 +47,7 @@ pub(crate) struct DryRunView {
     /// Always true.
     dry_run: bool,
     /// `text-to-image` or `image-to-text`.
-    #[schema(example = "text-to-image")]
+    #[schema(value_type = words::Pipeline)]
     pipeline: &'static str,
     /// Id of the model in the catalog.
     model: String,

@@ -8,23 +8,24 @@ use utoipa::ToSchema;
 
 use super::dry_run::DryRunView;
 use crate::JobView;
+use crate::openapi::words;
 
 /// A job to be done. Unknown fields are refused; null counts as absent.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(example = json!({
     "pipeline": "text-to-image",
     "input": {"prompt": "a red circle on white", "seed": 7}
 }))]
 pub(crate) struct Submission {
     /// `text-to-image` or `image-to-text`.
-    #[schema(example = "text-to-image")]
-    pipeline: String,
+    pipeline: words::Pipeline,
     /// Id or alias of a model of the pipeline; its default when absent.
     model: Option<String>,
     /// The pipeline's own parameters.
     input: Option<SubmittedInput>,
     /// `interactive`, `normal` (the default) or `background`.
-    priority: Option<String>,
+    priority: Option<words::Priority>,
     /// Seconds after which the job expires unless it is final.
     #[schema(minimum = 1, maximum = 2_592_000)]
     deadline_seconds: Option<u64>,
@@ -47,13 +48,14 @@ pub(crate) enum SubmittedWebhook {
 
 /// A webhook for one job. Its messages are signed with the secret of `GET /v1/webhooks/secret`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SubmittedWebhookParameters {
     /// Where messages are posted to: an http or https URL of at most 2,048 bytes that leads to a public address.
     #[schema(example = "https://shop.example/hooks/darkroom")]
     url: String,
     /// What is told, at least one; all of them unless given.
     #[schema(example = json!(["job.succeeded", "job.failed"]))]
-    events: Option<Vec<String>>,
+    events: Option<Vec<words::JobEvent>>,
 }
 
 /// Parameters of the pipeline.
@@ -66,6 +68,7 @@ pub(crate) enum SubmittedInput {
 
 /// Parameters of a text-to-image job. Defaults and limits are the model's: see `GET /v1/models`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct TextToImageParameters {
     /// What the picture should show, at most 10,000 characters.
     #[schema(example = "a red circle on white")]
@@ -90,15 +93,14 @@ pub(crate) struct TextToImageParameters {
     seed: Option<u64>,
     /// `ddim`, `pndm`, `euler`, `euler_ancestral`, `dpmpp_2m`, `dpmpp_2m_karras`, `lcm` or `unipc`, or
     /// `flow_match_euler` for flow-matching models; the model's own when absent.
-    scheduler: Option<String>,
+    scheduler: Option<words::Scheduler>,
     /// LoRAs to merge into the model: strengths, -10 to 10, by id; at most 4.
     #[schema(example = json!({"nerijs/pixel-art-xl": 0.8}))]
     loras: Option<BTreeMap<String, f64>>,
     /// Whether pictures go through the safety checker, where the model has one; true when absent.
     safety_check: Option<bool>,
     /// `png` (the default), `jpeg` or `webp`.
-    #[schema(example = "png")]
-    output_format: Option<String>,
+    output_format: Option<words::OutputFormat>,
     /// Quality of a JPEG or WebP; 90 when absent. PNG is lossless and takes none.
     #[schema(minimum = 1, maximum = 100)]
     output_quality: Option<u8>,
@@ -110,6 +112,7 @@ pub(crate) struct TextToImageParameters {
 /// Parameters of an image-to-text job; the picture is the part `image` of the upload, at `image_url`, or
 /// the file `image_file`.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ImageToTextParameters {
     /// Words the caption starts with.
     #[schema(example = "a picture of")]
