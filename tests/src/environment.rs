@@ -23,6 +23,11 @@ pub fn schemathesis() -> String {
     variable("TEST_SCHEMATHESIS")
 }
 
+/// The Python that has what our own client for Python needs, and the path of its wheel.
+pub fn python_client() -> [String; 2] {
+    ["TEST_PYTHON", "TEST_PYTHON_CLIENT"].map(variable)
+}
+
 /// The Python that has the clients of other systems.
 pub fn clients() -> String {
     variable("TEST_CLIENTS")

@@ -20,7 +20,7 @@ mod wait;
 
 pub use command_line::{CommandLine, Said, Terminal};
 pub use deployment::{Catalog, Deployment, blobs, bucket, models_folder};
-pub use environment::{clients, faketime, node_clients, programs_folder, schemathesis};
+pub use environment::{clients, faketime, node_clients, programs_folder, python_client, schemathesis};
 pub use hub::{Asked, Fault, HubStandIn};
 pub use lines::{Lines, fault_rounds, fault_seed};
 pub use proxy::{Disturbance, Proxy};

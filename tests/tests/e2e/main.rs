@@ -17,6 +17,7 @@ mod models;
 mod openapi;
 mod operators;
 mod processes;
+mod python_client;
 mod settings;
 mod sweeper;
 mod thousand;

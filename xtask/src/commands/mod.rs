@@ -7,6 +7,7 @@ mod down;
 mod env;
 mod logs;
 mod parity;
+mod python_client;
 mod sqlx;
 mod stack;
 mod status;
@@ -51,6 +52,8 @@ enum Command {
     Deny,
     /// Compares the models with the reference and writes the differences into docs/models.md
     Parity,
+    /// Generates the client for Python from the API's document, and packs it
+    PythonClient,
     /// Keeps the committed query data of crates/store in step with its queries
     #[command(subcommand)]
     Sqlx(sqlx::Command),
@@ -80,6 +83,7 @@ pub(crate) fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         Command::Ci => test::run(&test::Arguments::default(), test::Output::Plain, interrupt),
         Command::Deny => deny::run(interrupt),
         Command::Parity => parity::run(interrupt),
+        Command::PythonClient => python_client::run(interrupt),
         Command::Sqlx(command) => sqlx::run(command, interrupt),
         Command::Stack(command) => stack::run(command, interrupt),
         Command::Supervise { dir, owner } => supervisor::run(&dir, owner, interrupt),

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::checks::Queries;
+use super::python_client::{self, Made};
 use super::{deny, down};
 use crate::interrupt::Interrupt;
 use crate::measured::Measured;
@@ -167,6 +168,8 @@ impl Run<'_> {
         if arguments.needs_services() {
             let log = stack.log_dir().join("install.log");
             cargo.env("TEST_SCHEMATHESIS", SCHEMATHESIS.ensure(&log, self.interrupt)?);
+            let Made { python, wheel } = python_client::make(self.interrupt)?;
+            cargo.env("TEST_PYTHON", python).env("TEST_PYTHON_CLIENT", wheel);
             cargo.env("TEST_CLIENTS", CLIENTS.ensure(&log, self.interrupt)?);
             let node = NODE_CLIENTS.ensure(&log, self.interrupt)?;
             cargo.envs(node.map(|packages| ("TEST_NODE_CLIENTS", packages)));

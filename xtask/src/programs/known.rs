@@ -36,7 +36,11 @@ pub(crate) const SCHEMATHESIS: Modules =
 /// The official clients of the systems whose APIs are served as well.
 pub(crate) const CLIENTS: Modules = Modules { title: "clients-1", requirements: include_str!("clients.txt") };
 
-/// The same for Node, with the one package that any of them needs.
+/// What makes the client for Python, what that needs, and what checks the document it is made from.
+pub(crate) const PYTHON_CLIENT: Modules =
+    Modules { title: "python-client-1", requirements: include_str!("python_client.txt") };
+
+/// The clients of the same systems for Node, with the one package that any of them needs.
 pub(crate) const NODE_CLIENTS: Packages = Packages {
     title: "node-clients-1",
     packages: &[
