@@ -62,14 +62,17 @@ async fn the_examples_of_the_python_client_work() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_of_the_api_is_valid_and_so_are_its_examples() {
+async fn the_documents_of_the_api_are_valid_and_so_are_their_examples() {
     let deployment = Deployment::start(&Catalog::fake(1)).await;
-    let document = reqwest::get(format!("{}/openapi.json", deployment.url)).await.unwrap();
+    let (operations, _) = deployment.operator().await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("openapi.json");
-    std::fs::write(&path, document.bytes().await.unwrap()).unwrap();
-    let mut command = python(&script("openapi_document.py"), &folder);
-    command.stdin(std::fs::File::open(path).unwrap());
-    succeeded(tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap());
+    for url in [format!("{}/openapi.json", deployment.url), format!("{operations}/admin/v1/openapi.json")] {
+        let document = reqwest::get(url).await.unwrap();
+        std::fs::write(&path, document.bytes().await.unwrap()).unwrap();
+        let mut command = python(&script("openapi_document.py"), &folder);
+        command.stdin(std::fs::File::open(&path).unwrap());
+        succeeded(tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap());
+    }
     deployment.end().await;
 }

@@ -36,7 +36,7 @@ def examples(part, path):
 
 
 found = list(examples(document, ""))
-assert len(found) > 50, len(found)
+assert found
 for path, schema, example in found:
     errors = list(OAS31Validator(absolute(schema), registry=registry).iter_errors(example))
     assert not errors, f"{path}: {errors[0].json_path}: {errors[0].message}"
