@@ -121,6 +121,7 @@ pub(crate) struct MadeKey {
     responses(
         (status = 200, description = "The keys.", body = KeyList),
         (status = 404, description = "No such tenant."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

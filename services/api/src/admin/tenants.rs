@@ -67,6 +67,15 @@ pub(crate) struct TenantList {
     tenants: Vec<TenantView>,
 }
 
+/// An amount of money, as text so that nothing is lost, or as a number.
+#[derive(Debug, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "describes what `read_cost` reads")]
+pub(crate) enum Amount {
+    Text(String),
+    Number(f64),
+}
+
 /// A tenant to be made.
 #[derive(Debug, ToSchema)]
 #[expect(dead_code, reason = "describes what `read_name` and `read_limits` read")]
@@ -78,8 +87,7 @@ pub(crate) struct NewTenant {
     /// Most running jobs at once; no limit unless given.
     max_running: Option<u32>,
     /// Most that the jobs of one UTC day may cost, as a decimal number; no limit unless given.
-    #[schema(example = "12.5")]
-    max_daily_cost: Option<String>,
+    max_daily_cost: Option<Amount>,
     /// Most requests a minute to one API process, at least 1; no limit unless given.
     #[schema(minimum = 1)]
     requests_per_minute: Option<u32>,
@@ -94,8 +102,7 @@ pub(crate) struct TenantChanges {
     /// Most running jobs at once.
     max_running: Option<u32>,
     /// Most that the jobs of one UTC day may cost, as a decimal number.
-    #[schema(example = "12.5")]
-    max_daily_cost: Option<String>,
+    max_daily_cost: Option<Amount>,
     /// Most requests a minute to one API process, at least 1.
     #[schema(minimum = 1)]
     requests_per_minute: Option<u32>,
@@ -178,7 +185,7 @@ pub(super) async fn show(
     operation_id = "update_tenant",
     tag = "tenants",
     params(("tenant" = String, Path, description = "The tenant's id or name.")),
-    request_body = TenantChanges,
+    request_body = Option<TenantChanges>,
     responses(
         (status = 200, description = "The tenant with the limits it has now.", body = TenantView),
         (status = 404, description = "No such tenant."),

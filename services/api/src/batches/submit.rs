@@ -62,8 +62,6 @@ pub(crate) struct AcceptedBatchView {
             ("Idempotency-Replayed" = Option<String>, description = "`true` when the batch was there before.")
         )),
         (status = 400, description = "`malformed_body` or `invalid_header`."),
-        (status = 413, description = "The body is too large."),
-        (status = 415, description = "It is no JSON."),
         (status = 422, description = "Every field that cannot be used, or `idempotency_key_reused`."),
         (status = 429, description = "`queue_limit`, `daily_cost_limit` or `interactive_limit`: see `Retry-After`."),
     ),

@@ -28,6 +28,12 @@ pub(crate) fn complete(document: &mut OpenApi) {
     let components = document.components.get_or_insert_default();
     let responses = shared.iter().map(|refusal| (refusal.name.to_owned(), RefOr::T(refusal.response())));
     components.responses.extend(responses);
+    for name in ["Input", "SubmittedInput"] {
+        // A prompt alone fits both pipelines.
+        if let Some(RefOr::T(schema)) = components.schemas.get_mut(name) {
+            overlap(schema);
+        }
+    }
 }
 
 /// Adds what only the document for tenants has: messages of webhooks, events and examples.
@@ -35,12 +41,6 @@ pub(crate) fn complete_for_tenants(document: &mut OpenApi) {
     messages::add(document);
     complete(document);
     let components = document.components.get_or_insert_default();
-    for name in ["Input", "SubmittedInput"] {
-        // A prompt alone fits both pipelines.
-        if let Some(RefOr::T(schema)) = components.schemas.get_mut(name) {
-            overlap(schema);
-        }
-    }
     if let Some(RefOr::T(Schema::Object(event))) = components.schemas.get_mut("StreamEvent")
         && let Some(RefOr::T(Schema::Object(data))) = event.properties.get_mut("data")
     {

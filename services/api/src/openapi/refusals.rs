@@ -27,7 +27,7 @@ enum Routes {
 }
 
 /// The refusals, with a cause of each that callers meet.
-pub(super) fn shared() -> [Refusal; 7] {
+pub(super) fn shared() -> [Refusal; 9] {
     let refusal = |name, about, of, error| Refusal { name, about, of, error };
     let wait = std::time::Duration::from_secs(3);
     let silent = Error::Unavailable("the database does not answer".into());
@@ -39,12 +39,24 @@ pub(super) fn shared() -> [Refusal; 7] {
             Routes::WithKey,
             Error::MissingScope(darkroom_store::Scope::Submit),
         ),
+        refusal(
+            "MalformedBody",
+            "The body is not in the form that its `Content-Type` says.",
+            Routes::WithBody,
+            Error::Malformed("not a JSON document: expected value at line 1 column 1".to_owned()),
+        ),
         refusal("SlowBody", "The body did not arrive in time.", Routes::WithBody, Error::SlowBody),
         refusal(
             "TooLarge",
             "The body is too large.",
             Routes::WithBody,
             Error::TooLarge { what: "the document", max_bytes: 1 << 20 },
+        ),
+        refusal(
+            "UnsupportedMediaType",
+            "None of the media types that are read here.",
+            Routes::WithBody,
+            Error::UnsupportedMediaType("application/json"),
         ),
         refusal(
             "TooManyRequests",

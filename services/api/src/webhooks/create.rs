@@ -43,7 +43,6 @@ pub(crate) struct NewWebhookSchema {
         (status = 201, description = "The webhook with its secret.", body = WebhookWithSecret, headers(
             ("Location" = String, description = "The webhook.")
         )),
-        (status = 400, description = "`malformed_body`."),
         (status = 409, description = "`too_many_webhooks`: there are 16 already."),
         (status = 422, description = "Every member that cannot be used."),
     ),

@@ -37,7 +37,6 @@ pub(crate) struct WebhookUpdate {
     request_body = WebhookUpdate,
     responses(
         (status = 200, description = "The changed webhook.", body = WebhookView),
-        (status = 400, description = "`malformed_body`."),
         (status = 404, description = "No such webhook."),
         (status = 422, description = "Every member that cannot be used."),
     ),

@@ -26,10 +26,10 @@ pub(super) struct Given {
     #[param(rename = "failure_class", value_type = Option<String>)]
     class: Option<FailureClass>,
     /// Only jobs that failed at least so long ago.
-    #[param(rename = "older_than_seconds", value_type = Option<u32>)]
+    #[param(rename = "older_than_seconds", value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     older_than: Option<Duration>,
     /// Only jobs that failed at most so long ago.
-    #[param(rename = "newer_than_seconds", value_type = Option<u32>)]
+    #[param(rename = "newer_than_seconds", value_type = Option<i64>, minimum = 0, maximum = 4_294_967_295_i64)]
     newer_than: Option<Duration>,
 }
 
