@@ -126,10 +126,15 @@ impl Admission {
             return Some(refusal);
         }
         let backlog = self.backlogs.latest().await?;
-        for last in last_of_each(jobs) {
-            // What is accepted before it counts as if it waited already.
-            let mut backlog = Cow::Borrowed(&*backlog);
-            for other in jobs.iter().filter(|other| other.id != last.id) {
+        let lasts: Vec<&NewJob> = last_of_each(jobs).collect();
+        // What is accepted before it counts as if it waited already.
+        let mut before = Cow::Borrowed(&*backlog);
+        for job in jobs.iter().filter(|job| !lasts.iter().any(|last| last.id == job.id)) {
+            before.to_mut().add(job);
+        }
+        for &last in &lasts {
+            let mut backlog = before.clone();
+            for other in lasts.iter().filter(|other| other.id != last.id) {
                 backlog.to_mut().add(other);
             }
             if let Some(refusal) = over_queue(&backlog, last) {

@@ -13,7 +13,8 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use darkroom_blobs::{Blobs, ByteRange, Presign};
+use darkroom_blobs::{Blobs, ByteRange, Download, Presign};
+use darkroom_jobs::ArtifactId;
 use darkroom_links::ResultName;
 use darkroom_store::{ArtifactObject, Store};
 use url::form_urlencoded;
@@ -145,6 +146,12 @@ impl Results {
         let headers =
             [(LOCATION, value(url.as_str())?), (CACHE_CONTROL, HeaderValue::from_static(REDIRECT_CACHE))];
         Ok(Some((StatusCode::FOUND, headers).into_response()))
+    }
+
+    /// Opens a result's file.
+    pub(crate) async fn open(self, artifact: ArtifactId) -> Result<Download, Error> {
+        let object = bounded(self.store.artifact_object(artifact)).await?;
+        Ok(self.blobs.open(&object.ok_or(Error::NotFound("result"))?.key, None).await?)
     }
 
     async fn stream(

@@ -1,6 +1,9 @@
 //! Idempotency keys, and the digest that tells a repeated request from another one.
 
+use std::io;
+
 use axum::http::HeaderMap;
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -44,9 +47,8 @@ impl IdempotencyKey {
 /// Digest of what the caller sent: the document, whatever the order of its members, and the picture. Nothing
 /// that the service fills in is part of it.
 pub(super) fn request_hash(document: &Value, image_sha256: Option<&[u8; 32]>) -> [u8; 32] {
-    let mut canonical = String::new();
-    write_canonical(document, &mut canonical);
-    let mut digest = Sha256::new_with_prefix(canonical);
+    let mut digest = Sha256::new();
+    digest_canonical(document, &mut digest);
     if let Some(sha256) = image_sha256 {
         // No JSON document holds a NUL byte.
         digest.update([0]);
@@ -55,30 +57,49 @@ pub(super) fn request_hash(document: &Value, image_sha256: Option<&[u8; 32]>) ->
     digest.finalize().into()
 }
 
-/// Writes members in the order of their names and nothing between tokens.
-fn write_canonical(value: &Value, to: &mut String) {
+/// Takes members in the order of their names, nothing between tokens, and each text as it comes: pictures in documents
+/// are long.
+fn digest_canonical(value: &Value, digest: &mut Sha256) {
     match value {
         Value::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_unstable_by_key(|(name, _)| *name);
-            to.push('{');
+            digest.update("{");
             for (name, value) in members {
-                to.push_str(&Value::from(name.as_str()).to_string());
-                to.push(':');
-                write_canonical(value, to);
-                to.push(',');
+                digest_json(name, digest);
+                digest.update(":");
+                digest_canonical(value, digest);
+                digest.update(",");
             }
-            to.push('}');
+            digest.update("}");
         }
         Value::Array(items) => {
-            to.push('[');
+            digest.update("[");
             for item in items {
-                write_canonical(item, to);
-                to.push(',');
+                digest_canonical(item, digest);
+                digest.update(",");
             }
-            to.push(']');
+            digest.update("]");
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => to.push_str(&value.to_string()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => digest_json(value, digest),
+    }
+}
+
+fn digest_json(value: &(impl Serialize + ?Sized), digest: &mut Sha256) {
+    serde_json::to_writer(Digesting(digest), value).expect("a digest takes every byte");
+}
+
+/// A digest as something to write to.
+struct Digesting<'a>(&'a mut Sha256);
+
+impl io::Write for Digesting<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -48,7 +48,7 @@ struct Told {
 
 impl Jobs {
     /// The job as it stands, and again whenever it has another version, and its progress in between; until it is
-    /// final, cannot be read, or the service stops. Versions that follow one another closely may be told as one.
+    /// final. It ends with an error when the job cannot be read, or the service stops. Versions that follow one another closely may be told as one.
     pub(crate) fn follow(
         &self,
         tenant: TenantId,
@@ -91,16 +91,19 @@ impl Following {
                 return None;
             }
             // What was read may be ahead of what was seen, and progress is not told backwards.
+            let further = |seen: JobVersion| reached(seen.progress) > reached(told.progress);
             let news = |seen: JobVersion| {
-                seen.version > told.version || reached(seen.progress) > reached(told.progress)
+                seen.version > told.version || (seen.version == told.version && further(seen))
             };
             tokio::select! {
                 () = self.watching.until(news) => {}
                 preview = next(&mut self.viewing) => return Some(Ok(Update::Preview(preview))),
-                () = self.jobs.stop.cancelled() => return None,
+                () = self.jobs.stop.cancelled() => {
+                    return Some(Err(Error::Unavailable("the service stops".into())));
+                }
             }
             match self.watching.latest() {
-                Some(JobVersion { version, progress: Some(progress), .. }) if version <= told.version => {
+                Some(JobVersion { version, progress: Some(progress), .. }) if version == told.version => {
                     self.told = Some(Told { progress: Some(progress), ..told });
                     return Some(Ok(Update::Progress(progress)));
                 }

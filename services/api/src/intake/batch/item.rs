@@ -15,6 +15,11 @@ use super::Checked;
 use crate::problem::ItemProblem;
 use crate::{Error, ProblemField};
 
+/// More than a refusal names: a document of a megabyte has room for many thousands.
+const MOST_FIELDS: usize = 1_000;
+/// The most that are named of one document whose batch is accepted: its owner is told of a thousand, and they are kept.
+const MOST_FIELDS_OF_ITEM: usize = 10;
+
 /// What became of one document of a batch.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BatchItem {
@@ -46,7 +51,7 @@ pub(super) fn fields_of(error: Error) -> Result<Vec<ProblemField>, Error> {
 /// The refusal of a batch for all that is wrong with its documents.
 pub(super) fn all_fields<T>(checked: Vec<Result<T, Vec<ProblemField>>>) -> Error {
     let fields = checked.into_iter().enumerate().filter_map(|(index, it)| Some(placed(index, it.err()?)));
-    Error::Fields(fields.flatten().collect())
+    Error::Fields(fields.flatten().take(MOST_FIELDS).collect())
 }
 
 /// What the owner of a batch is told of each document.
@@ -54,7 +59,8 @@ pub(super) fn items_of(checked: &[Checked]) -> Result<Value, Error> {
     let items = checked.iter().enumerate().map(|(index, it)| match it {
         Ok((job, _)) => BatchItem { index, id: Some(job.id.as_uuid()), error: None },
         Err(fields) => {
-            let error = Error::Fields(placed(index, fields.clone()));
+            let fields = fields.iter().take(MOST_FIELDS_OF_ITEM).cloned();
+            let error = Error::Fields(placed(index, fields.collect()));
             BatchItem { index, id: None, error: Some(ItemProblem::new(&error)) }
         }
     });

@@ -30,7 +30,10 @@ fn id(path: &RequestPath) -> Result<JobId, Error> {
 
 /// The members that lead on.
 pub(super) fn urls(job: &Job, links: &Links) -> Value {
-    let request = format!("/fal/{}/requests/{}", model_path(&job.lane), job.id);
+    // Behind owner and application, a request has no more of its model's name.
+    let path = model_path(&job.lane);
+    let app: Vec<&str> = path.split('/').take(2).collect();
+    let request = format!("/fal/{}/requests/{}", app.join("/"), job.id);
     json!({
         "request_id": job.id, "response_url": links.path(&request),
         "status_url": links.path(&format!("{request}/status")), "cancel_url": links.path(&format!("{request}/cancel"))

@@ -1,6 +1,8 @@
 //! A job's result as an answer, or why there is none.
 
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use darkroom_jobs::JobState;
 use darkroom_store::Job;
@@ -15,6 +17,12 @@ pub(super) type Answer = (StatusCode, Extension<Shaped>, Json<Value>);
 
 pub(super) fn told(status: StatusCode, body: Value) -> Answer {
     (status, Extension(Shaped), Json(body))
+}
+
+/// What is said when the result takes too long to wait for.
+pub(super) fn later() -> impl IntoResponse {
+    let body = json!({"detail": "the request takes too long: it goes on", "error_type": "request_timeout"});
+    ([(RETRY_AFTER, "1")], told(StatusCode::SERVICE_UNAVAILABLE, body))
 }
 
 /// The result, or what is said instead.

@@ -63,6 +63,10 @@ pub(super) async fn run(
     let call = Call::new(key, request.headers())?;
     let (job, answering) = submit(&intake, &jobs, &call, &app, request).await?;
     let job = call.wait(&jobs, job.id).await?;
+    if !job.state.is_final() {
+        // It goes on, and a repetition finds it.
+        return Ok(result::later().into_response());
+    }
     Ok(answering.watch(result::answer(&job, &jobs.links).into_response()))
 }
 

@@ -1,15 +1,15 @@
 //! `POST images/generations`.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use chrono::{DateTime, Utc};
 use darkroom_jobs::{Catalog, Fields, JobState, Pipeline, Task};
 use darkroom_store::Job;
 use serde_json::{Map, Value, json};
 
-use super::pictures::Pieces;
+use super::pictures::{Pieces, chunks, chunks_later};
 use super::{Failure, NoResult, repeated, stream};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
@@ -161,8 +161,9 @@ fn compression(fields: &mut Fields<'_, '_>) -> Option<u32> {
     (!lossless).then_some(compression.max(1))
 }
 
+/// When its pictures were made, in seconds since 1970, as far as that is known.
 pub(super) fn created(job: &Job) -> i64 {
-    job.finished_at.map_or(0, |at: DateTime<Utc>| at.timestamp())
+    job.finished_at.or(job.started_at).unwrap_or(job.created_at).timestamp()
 }
 
 /// The members that do not depend on how pictures are answered, with the job's id for whoever knows what it is.
@@ -186,17 +187,16 @@ fn by_url(job: &Job, jobs: &Jobs) -> Value {
 }
 
 async fn in_base64(job: &Job, results: &Results) -> Result<Response, Error> {
-    let about = about(job).to_string();
-    // An object that is left open for one more member.
-    let mut pieces = Pieces::default().text(format!("{},\"data\":[", about.trim_end_matches('}')));
+    let mut pieces = Pieces::default().text("{\"data\":[");
     for (index, artifact) in job.artifacts.iter().enumerate() {
-        let comma = if index == 0 { "" } else { "," };
-        let seed = Value::from(artifact.seed);
-        pieces = pieces.text(format!("{comma}{{\"seed\":{seed},\"nsfw\":{},\"b64_json\":\"", artifact.nsfw));
+        if index > 0 {
+            pieces = pieces.text(",");
+        }
         let open = results.clone().open(artifact.id);
         // Whether storage answers is known before the answer begins.
-        pieces = if index == 0 { pieces.base64(open.await?) } else { pieces.base64_later(open) };
-        pieces = pieces.text("\"}");
+        let file = if index == 0 { chunks(open.await?) } else { chunks_later(open) };
+        pieces = pieces.picture(file, &json!({"seed": artifact.seed, "nsfw": artifact.nsfw}));
     }
-    Ok(([(CONTENT_TYPE, "application/json")], pieces.text("]}").into_body()).into_response())
+    let body = Body::from_stream(pieces.text("],").rest_of(&about(job)).into_stream());
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }

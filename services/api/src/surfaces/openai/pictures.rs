@@ -1,17 +1,16 @@
 //! Pictures in an answer, as base64, written as they are read: an answer of ten large pictures is never held.
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use darkroom_blobs::Download;
-use darkroom_jobs::ArtifactId;
+use futures_util::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use serde_json::Value;
 
 use crate::Error;
-use crate::deadline::bounded;
-use crate::results::Results;
 
-type Chunks = BoxStream<'static, Result<Bytes, Error>>;
+pub(super) type Chunks = BoxStream<'static, Result<Bytes, Error>>;
 
 /// A body made of texts and of files in base64.
 #[derive(Default)]
@@ -20,52 +19,39 @@ pub(super) struct Pieces {
 }
 
 impl Pieces {
-    pub(super) fn text(mut self, text: impl Into<String>) -> Self {
-        let text = Bytes::from(text.into());
+    pub(super) fn text(mut self, text: &str) -> Self {
+        let text = Bytes::copy_from_slice(text.as_bytes());
         self.pieces.push(stream::iter([Ok(text)]).boxed());
         self
     }
 
-    pub(super) fn base64(mut self, download: Download) -> Self {
-        self.pieces.push(base64(chunks(download)));
-        self
+    /// An object of `members`, of which there is at least one, and of the file in base64.
+    pub(super) fn picture(mut self, file: Chunks, members: &Value) -> Self {
+        self = self.text("{\"b64_json\":\"");
+        self.pieces.push(base64(file));
+        self.text("\",").rest_of(members)
     }
 
-    /// A file that is opened when its turn comes.
-    pub(super) fn base64_later(
-        mut self,
-        download: impl Future<Output = Result<Download, Error>> + Send + 'static,
-    ) -> Self {
-        self.pieces.push(base64(stream::once(download).map_ok(chunks).try_flatten().boxed()));
-        self
+    /// The members of an object that has been begun, and its end.
+    pub(super) fn rest_of(self, members: &Value) -> Self {
+        self.text(members.to_string().trim_start_matches('{'))
     }
 
-    pub(super) fn into_body(self) -> Body {
-        Body::from_stream(stream::iter(self.pieces).flatten())
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send {
+        stream::iter(self.pieces).flatten()
     }
 }
 
-fn chunks(download: Download) -> Chunks {
+/// A file as it is read.
+pub(super) fn chunks(download: Download) -> Chunks {
     download.body.map_err(Error::from).boxed()
 }
 
-impl Results {
-    /// Opens a result's file.
-    pub(super) async fn open(self, artifact: ArtifactId) -> Result<Download, Error> {
-        let key = self.key(artifact).await?;
-        Ok(self.blobs.open(&key, None).await?)
-    }
-
-    /// All of a result's file.
-    pub(super) async fn bytes(self, artifact: ArtifactId, max_bytes: u64) -> Result<Bytes, Error> {
-        let key = self.key(artifact).await?;
-        Ok(self.blobs.get(&key, max_bytes).await?)
-    }
-
-    async fn key(&self, artifact: ArtifactId) -> Result<String, Error> {
-        let object = bounded(self.store.artifact_object(artifact)).await?;
-        Ok(object.ok_or(Error::NotFound("result"))?.key)
-    }
+/// A file that is opened when its turn comes.
+pub(super) fn chunks_later(
+    download: impl Future<Output = Result<Download, Error>> + Send + 'static,
+) -> Chunks {
+    stream::once(download).map_ok(chunks).try_flatten().boxed()
 }
 
 /// Encodes chunks as they come. Three bytes make four characters, so up to two wait for the next chunk.
