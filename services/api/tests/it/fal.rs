@@ -25,6 +25,21 @@ async fn callers_who_want_the_same_get_a_job_each() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_result_is_told_to_come_again_when_the_service_stops() {
+    let app = App::start().await;
+    let run = app.anonymous(Method::POST, &app.url("/fal/run/test/painter"));
+    let run = run.header("authorization", format!("Key {KEY}")).json(&json!({"prompt": "a red circle"}));
+    let stopping = async {
+        app.held(1).await;
+        app.stop.cancel();
+    };
+    let (late, ()) = tokio::join!(Answer::of(run), stopping);
+    assert_eq!((late.status, late.text("/error_type")), (503, "request_timeout".to_owned()));
+    assert_eq!(late.headers["retry-after"], "1");
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_submission_whose_answer_was_lost_is_found_again() {
     let app = App::start().await;
     let first = Answer::of(submit(&app)).await;

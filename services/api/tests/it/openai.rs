@@ -182,6 +182,20 @@ async fn jobs_without_a_result_are_not_asked_for_again() {
     app.stop().await;
 }
 
+#[tokio::test]
+async fn a_stream_that_breaks_off_says_so() {
+    let app = App::start().await;
+    let stopping = async {
+        app.held(1).await;
+        app.stop.cancel();
+    };
+    let document = json!({"prompt": "a red circle", "stream": true});
+    let (answer, ()) = join!(app.post(GENERATIONS).json(&document).send(), stopping);
+    let told = answer.unwrap().text().await.unwrap();
+    assert!(told.starts_with("event: error\ndata: {") && told.contains(r#""code":"unavailable""#), "{told}");
+    app.stop().await;
+}
+
 /// A message of the user with a picture.
 fn look(picture: &[u8]) -> Value {
     let uri = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(picture));
