@@ -28,6 +28,8 @@ use crate::intake::{Intake, IntakeParts, MAX_REQUEST_BYTES};
 use crate::jobs::{self, Jobs};
 use crate::models::{self, Models};
 use crate::results::{self, Results};
+use crate::server::CONNECTIONS;
+use crate::shares::Shares;
 use crate::usage::{self, Usage};
 use crate::webhooks::{self, Webhooks};
 use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi, surfaces};
@@ -76,7 +78,9 @@ impl Api {
         let watch = Watch::default();
         let backlogs = Backlogs::new(store.clone());
         let admission = Admission::new(store.clone(), capacity, backlogs.clone());
-        let jobs = Jobs { store: store.clone(), links: links.clone(), backlogs, watch, stop: stop.clone() };
+        let held = Shares::new(CONNECTIONS, jobs::MOST_HELD);
+        let jobs =
+            Jobs { store: store.clone(), links: links.clone(), backlogs, watch, held, stop: stop.clone() };
         let intake = Intake::new(IntakeParts {
             store: store.clone(),
             blobs: blobs.clone(),

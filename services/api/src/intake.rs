@@ -36,6 +36,7 @@ use crate::admission::Admission;
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
 use crate::mint::Mint;
+use crate::shares::Shares;
 pub(crate) use batch::BatchItem;
 use document::Places;
 pub(crate) use file::Kept;
@@ -50,7 +51,7 @@ pub(crate) use trial::{Picture, Trial};
 
 /// Uploads that are read at once; the rest wait unread.
 const UPLOADS: usize = 16;
-/// Pictures that are fetched at once.
+/// Pictures that are fetched at once, half of them for one tenant.
 const FETCHES: usize = 16;
 /// Looks at the database after it did not answer, and the pause before each. A statement that was sent is
 /// over after less than one pause, one way or the other.
@@ -68,7 +69,7 @@ pub(crate) struct Intake {
     outbound: Outbound,
     uploads: Arc<Semaphore>,
     documents: Places,
-    fetches: Arc<Semaphore>,
+    fetches: Shares,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -108,7 +109,7 @@ impl Intake {
     pub(crate) fn new(parts: IntakeParts) -> Self {
         let IntakeParts { store, blobs, catalog, mint, admission, outbound, stop } = parts;
         let uploads = Arc::new(Semaphore::new(UPLOADS));
-        let fetches = Arc::new(Semaphore::new(FETCHES));
+        let fetches = Shares::new(FETCHES, FETCHES / 2);
         let tasks = TaskTracker::new();
         Self {
             store,

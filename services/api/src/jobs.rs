@@ -22,8 +22,13 @@ use tokio_util::sync::CancellationToken;
 use crate::backlog::Backlogs;
 use crate::deadline::bounded;
 use crate::etag::{self, NoneMatch};
+use crate::server::CONNECTIONS;
+use crate::shares::Shares;
 use crate::watch::Watch;
 use crate::{Error, Links};
+
+/// Most requests that are held for one tenant: half of the connections there are.
+pub(crate) const MOST_HELD: usize = CONNECTIONS / 2;
 
 /// The jobs in the store, as this service shows them.
 #[derive(Debug, Clone)]
@@ -32,6 +37,8 @@ pub(crate) struct Jobs {
     pub(crate) links: Arc<Links>,
     pub(crate) backlogs: Backlogs,
     pub(crate) watch: Watch,
+    /// Who waits.
+    pub(crate) held: Shares,
     /// Ends every wait.
     pub(crate) stop: CancellationToken,
 }
@@ -65,7 +72,7 @@ impl Jobs {
     }
 
     /// The tenant's job, as soon as it is what the caller waits for, at the latest after `wait` or when the
-    /// service is asked to stop.
+    /// service is asked to stop; at once for a tenant that has as many requests held as it may.
     pub(crate) async fn hold(
         &self,
         tenant: TenantId,
@@ -78,6 +85,7 @@ impl Jobs {
         if until.met(job.version, job.state) {
             return Ok(job);
         }
+        let Some(_held) = self.held.free_place(tenant) else { return Ok(job) };
         tokio::select! {
             () = watching.until(|seen| until.met(seen.version, seen.state)) => {}
             () = tokio::time::sleep(wait) => {}

@@ -33,6 +33,7 @@ mod query;
 mod rates;
 mod results;
 mod server;
+mod shares;
 mod surfaces;
 mod usage;
 mod watch;

@@ -141,6 +141,9 @@ pub enum Error {
     /// A limit of the caller, or of the whole.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// As many requests of the tenant are held as may be.
+    #[error("{} requests of this tenant are held already: end one of them first", crate::jobs::MOST_HELD)]
+    TooManyHeld,
     /// As many uploads run as the service takes at once.
     #[error("too many uploads at once: try again soon")]
     Busy,
@@ -202,6 +205,7 @@ impl Error {
                 (S::SERVICE_UNAVAILABLE, refusal.code(), "Overloaded")
             }
             Self::Refused(refusal) => (S::TOO_MANY_REQUESTS, refusal.code(), "Over a limit"),
+            Self::TooManyHeld => (S::TOO_MANY_REQUESTS, "too_many_held", "Too many requests are held"),
             Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too busy"),
             Self::Unavailable(_) => (S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable for now"),
             Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "internal", "Internal error"),
@@ -211,7 +215,9 @@ impl Error {
     fn header(&self) -> Option<(HeaderName, HeaderValue)> {
         match self {
             Self::Unauthorized => Some((WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
-            Self::Busy | Self::Unavailable(_) => Some((RETRY_AFTER, RETRY_SOON.as_secs().into())),
+            Self::TooManyHeld | Self::Busy | Self::Unavailable(_) => {
+                Some((RETRY_AFTER, RETRY_SOON.as_secs().into()))
+            }
             Self::Refused(refusal) => Some((RETRY_AFTER, refusal.retry_after().as_secs().max(1).into())),
             Self::TooManyRequests { wait } => Some((RETRY_AFTER, whole_seconds(*wait).max(1).into())),
             Self::RangeNotSatisfiable { size_bytes } => {

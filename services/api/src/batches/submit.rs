@@ -77,7 +77,7 @@ pub(crate) async fn submit(
         idempotency_key: IdempotencyKey::from_headers(request.headers())?,
         traceparent: trace_context(request.headers()),
     };
-    let body = intake.receive_batch(request).await?;
+    let body = intake.receive_batch(key.tenant, request).await?;
     let accepted = intake.accept_batch(terms, body).await?;
     let batch = BatchView::from(&accepted.batch);
     let mut headers = HeaderMap::new();

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::Request;
-use darkroom_jobs::{BatchId, FileId, parse_submission};
+use darkroom_jobs::{BatchId, FileId, TenantId, parse_submission};
 use darkroom_store::{AcceptedBatch as Outcome, Batch, File, Idempotency, NewBatch, NewJob};
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use tracing::Instrument;
@@ -43,16 +43,16 @@ type Checked = Result<(NewJob, Option<Staged>), Vec<ProblemField>>;
 
 impl Intake {
     /// Reads the body of a batch.
-    pub(crate) async fn receive_batch(&self, request: Request) -> Result<Document, Error> {
+    pub(crate) async fn receive_batch(&self, tenant: TenantId, request: Request) -> Result<Document, Error> {
         if media_type(request.headers()) != JSON {
             return Err(Error::UnsupportedMediaType(JSON));
         }
-        self.read_document(request).await
+        self.read_document(tenant, request).await
     }
 
     /// Checks and accepts a batch. A caller that goes away meanwhile does not interrupt it once everything is checked.
     pub(crate) async fn accept_batch(&self, terms: Terms, body: Document) -> Result<AcceptedJobs, Error> {
-        let whole = body.parse()?;
+        let (whole, _place) = body.into_json()?;
         let request_hash = request_hash(&whole, None);
         if let Some(batch) = self.replay_batch(&terms, &request_hash).await? {
             return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
@@ -115,8 +115,8 @@ impl Intake {
                 }
             }
         });
-        let checked = timeout(PICTURES_TIMEOUT, checking.buffered(AT_ONCE).collect::<Vec<_>>()).await;
-        checked.map_err(|_| item::too_slow(PICTURES_TIMEOUT))?.into_iter().collect()
+        let checked = timeout(PICTURES_TIMEOUT, checking.buffered(AT_ONCE).try_collect::<Vec<_>>()).await;
+        checked.map_err(|_| item::too_slow(PICTURES_TIMEOUT))?
     }
 
     /// What can be said of a document without its picture.
@@ -160,7 +160,11 @@ impl Intake {
     ) -> Result<(NewJob, Option<Staged>), Error> {
         yield_now().await;
         match received.named()? {
-            Some(Named::Url(url)) => received.image = Some(self.fetch(received.id, url).await?),
+            Some(Named::Url(url)) => {
+                // All of them have as long, waiting included.
+                let fetched = self.fetch(terms.key.tenant, received.id, url, PICTURES_TIMEOUT).await?;
+                received.image = Some(fetched);
+            }
             Some(Named::File(id)) => {
                 let file = id.parse().ok().and_then(|id: FileId| files.get(&id)).cloned();
                 received.image = Some(ReceivedImage::of_file(file.ok_or_else(no_such_file)?)?);

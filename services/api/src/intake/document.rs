@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
+use darkroom_jobs::TenantId;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::receive::{PLACE_TIMEOUT, from_body, refuse_announced};
 use super::{Intake, Received};
 use crate::Error;
+use crate::shares::{Place, Shares};
 
 /// Largest document, without its long texts.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 1024 * 1024;
@@ -27,17 +28,16 @@ const SMALL_DOCUMENT_BYTES: u64 = 16 * 1024;
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(20);
 const PICTURE_DOCUMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How many documents that are not small are held at once; the rest wait unread.
+/// How many documents that are not small are held at once, half of them for one tenant; the rest wait unread.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
-    large: std::sync::Arc<Semaphore>,
-    with_pictures: std::sync::Arc<Semaphore>,
+    large: Shares,
+    with_pictures: Shares,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        let places = |places| std::sync::Arc::new(Semaphore::new(places));
-        Self { large: places(16), with_pictures: places(2) }
+        Self { large: Shares::new(16, 8), with_pictures: Shares::new(2, 1) }
     }
 }
 
@@ -45,7 +45,7 @@ impl Default for Places {
 #[derive(Debug)]
 pub(crate) struct Document {
     bytes: Bytes,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl Document {
@@ -57,20 +57,25 @@ impl Document {
     pub(crate) fn parse(&self) -> Result<Value, Error> {
         parse(&self.bytes)
     }
+
+    /// The same in place of the bytes.
+    pub(super) fn into_json(self) -> Result<(Value, Option<Place>), Error> {
+        Ok((self.parse()?, self.place))
+    }
 }
 
 impl Intake {
     /// Reads a body that is a document.
-    pub(crate) async fn read_document(&self, request: Request) -> Result<Document, Error> {
+    pub(crate) async fn read_document(&self, tenant: TenantId, request: Request) -> Result<Document, Error> {
         let body = request.into_body();
         refuse_announced(&body, MAX_PICTURE_DOCUMENT_BYTES)?;
         let small = body.size_hint().upper().is_some_and(|size_bytes| size_bytes <= SMALL_DOCUMENT_BYTES);
-        let place = if small { None } else { Some(free(&self.documents.large).await?) };
+        let place = if small { None } else { Some(free(&self.documents.large, tenant).await?) };
         let mut reading = Reading { body, bytes: Vec::new() };
         if reading.up_to(MAX_DOCUMENT_BYTES, DOCUMENT_TIMEOUT).await? == Read::Whole {
             return Ok(Document { bytes: reading.bytes.into(), place });
         }
-        let place = free(&self.documents.with_pictures).await?;
+        let place = free(&self.documents.with_pictures, tenant).await?;
         if reading.up_to(MAX_PICTURE_DOCUMENT_BYTES, PICTURE_DOCUMENT_TIMEOUT).await? == Read::InPart {
             return Err(Error::TooLarge { what: "the body", max_bytes: MAX_PICTURE_DOCUMENT_BYTES as u64 });
         }
@@ -87,9 +92,9 @@ impl Intake {
     }
 }
 
-async fn free(places: &std::sync::Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {
-    let permit = timeout(PLACE_TIMEOUT, places.clone().acquire_owned()).await;
-    permit.map_err(|_| Error::Busy)?.map_err(Error::internal)
+async fn free(places: &Shares, tenant: TenantId) -> Result<Place, Error> {
+    let place = timeout(PLACE_TIMEOUT, places.place(tenant)).await;
+    place.map_err(|_| Error::Busy)?.map_err(Error::internal)
 }
 
 /// A body that is being read.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use darkroom_blobs::input_key;
-use darkroom_jobs::{InputImage, JobId};
+use darkroom_jobs::{InputImage, JobId, TenantId};
 use darkroom_outbound::Error as CallError;
 use futures_util::stream;
 use serde_json::Value;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::Intake;
 use super::data_uri;
-use super::receive::{MAX_IMAGE_BYTES, Origin, PLACE_TIMEOUT, ReceivedImage};
+use super::receive::{MAX_IMAGE_BYTES, Origin, ReceivedImage};
 use crate::{Error, ProblemField};
 
 /// Where errors about the URL point.
@@ -22,13 +22,19 @@ pub(super) const IMAGE_URL: &str = "/input/image_url";
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Intake {
-    /// Fetches a picture and stores it like one that was sent.
-    pub(super) async fn fetch(&self, id: JobId, url: &str) -> Result<ReceivedImage, Error> {
+    /// Fetches a picture and stores it like one that was sent. `patience` is how long it may wait for its turn.
+    pub(super) async fn fetch(
+        &self,
+        tenant: TenantId,
+        id: JobId,
+        url: &str,
+        patience: Duration,
+    ) -> Result<ReceivedImage, Error> {
         if let Some(uri) = data_uri::data_of(url) {
             return self.stage_data(id, uri).await;
         }
         // A place of its own kind: slow servers of strangers hold up nobody who sends a picture.
-        let place = timeout(PLACE_TIMEOUT, self.fetches.acquire()).await.map_err(|_| Error::Busy)?;
+        let place = timeout(patience, self.fetches.place(tenant)).await.map_err(|_| Error::Busy)?;
         let _place = place.map_err(Error::internal)?;
         let fetched = timeout(FETCH_TIMEOUT, self.fetch_whole(id, url)).await;
         fetched.map_err(|_| refused("fetch", "cannot be fetched: no whole answer in time"))?

@@ -4,7 +4,7 @@ use darkroom_jobs::{FileId, Pipeline, TenantId};
 use serde_json::Value;
 
 use super::fetch::IMAGE_URL;
-use super::receive::ReceivedImage;
+use super::receive::{PLACE_TIMEOUT, ReceivedImage};
 use super::{Intake, Received};
 use crate::deadline::bounded;
 use crate::{Error, ProblemField};
@@ -55,7 +55,7 @@ impl Intake {
     ) -> Result<ReceivedImage, Error> {
         self.check_around_picture(&received.document)?;
         match named {
-            Named::Url(url) => self.fetch(received.id, url).await,
+            Named::Url(url) => self.fetch(tenant, received.id, url, PLACE_TIMEOUT).await,
             Named::File(id) => {
                 let id: FileId = id.parse().map_err(|_| no_such_file())?;
                 let file = bounded(self.store.file(tenant, id)).await?;

@@ -9,12 +9,12 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 
 use darkroom_blobs::{UploadError, input_key};
-use darkroom_jobs::{FileId, JobId, WebhookForm};
+use darkroom_jobs::{FileId, JobId, TenantId, WebhookForm};
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use tower_http::timeout::{TimeoutBody, TimeoutError};
 
@@ -22,8 +22,8 @@ use super::document::{self, MAX_DOCUMENT_BYTES};
 use super::form::{Form, FormRules, Others, Role, read_text};
 use super::idempotency::request_hash;
 use super::{Intake, Staged};
-use crate::Error;
 use crate::auth::TenantKey;
+use crate::{Error, shares};
 
 pub(super) const JSON: &str = "application/json";
 pub(super) const FORM: &str = "multipart/form-data";
@@ -59,7 +59,7 @@ pub(crate) struct Received {
     /// What the messages to its webhook look like.
     pub(super) form: WebhookForm,
     /// Of a large document, its place among those that are held at once.
-    pub(super) _place: Option<OwnedSemaphorePermit>,
+    pub(super) _place: Option<shares::Place>,
 }
 
 impl Received {
@@ -120,10 +120,10 @@ pub(super) struct ReceivedImage {
 
 impl Intake {
     /// Reads the body, as JSON or multipart.
-    pub(crate) async fn receive(&self, request: Request) -> Result<Received, Error> {
+    pub(crate) async fn receive(&self, tenant: TenantId, request: Request) -> Result<Received, Error> {
         match media_type(request.headers()).as_str() {
             JSON => {
-                let body = self.read_document(request).await?;
+                let body = self.read_document(tenant, request).await?;
                 Ok(self.received(body.parse()?, body))
             }
             FORM => {

@@ -64,7 +64,7 @@ pub(crate) async fn events(
     if job.state.is_final() && known_to(&job) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let updates = jobs.follow(tenant, id, previews);
+    let updates = jobs.follow(tenant, id, previews)?;
     let events = updates.filter_map(move |update| {
         let jobs = jobs.clone();
         async move {

@@ -8,6 +8,7 @@ use futures_util::{Stream, StreamExt, future, stream};
 
 use super::Jobs;
 use crate::Error;
+use crate::shares::Place;
 use crate::watch::{Viewing, Watching};
 
 /// What has changed.
@@ -36,6 +37,7 @@ struct Following {
     watching: Watching,
     viewing: Option<Viewing>,
     told: Option<Told>,
+    _held: Place,
 }
 
 /// What they know.
@@ -54,17 +56,19 @@ impl Jobs {
         tenant: TenantId,
         id: JobId,
         previews: Previews,
-    ) -> impl Stream<Item = Result<Update, Error>> + Send + use<> {
+    ) -> Result<impl Stream<Item = Result<Update, Error>> + Send + use<>, Error> {
+        let held = self.held.free_place(tenant).ok_or(Error::TooManyHeld)?;
         let watching = self.watch.begin(id);
         let viewing = (previews == Previews::Shown).then(|| self.watch.view(id));
-        let following = Following { jobs: self.clone(), tenant, id, watching, viewing, told: None };
-        stream::unfold(following, |mut following| async move {
+        let following =
+            Following { jobs: self.clone(), tenant, id, watching, viewing, told: None, _held: held };
+        Ok(stream::unfold(following, |mut following| async move {
             let update = following.next().await?;
             if update.is_err() {
                 following.told = Some(Told { version: 0, progress: None, end: true });
             }
             Some((update, following))
-        })
+        }))
     }
 
     /// Only the versions of [`Self::follow`].
@@ -72,14 +76,15 @@ impl Jobs {
         &self,
         tenant: TenantId,
         id: JobId,
-    ) -> impl Stream<Item = Result<Job, Error>> + Send + use<> {
-        self.follow(tenant, id, Previews::Hidden).filter_map(|update| {
+    ) -> Result<impl Stream<Item = Result<Job, Error>> + Send + use<>, Error> {
+        let updates = self.follow(tenant, id, Previews::Hidden)?;
+        Ok(updates.filter_map(|update| {
             future::ready(match update {
                 Ok(Update::Job(job)) => Some(Ok(*job)),
                 Ok(Update::Progress(_) | Update::Preview(_)) => None,
                 Err(error) => Some(Err(error)),
             })
-        })
+        }))
     }
 }
 

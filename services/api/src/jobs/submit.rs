@@ -75,7 +75,7 @@ pub(crate) async fn submit(
         idempotency_key: IdempotencyKey::from_headers(request.headers())?,
         traceparent: trace_context(request.headers()),
     };
-    let received = intake.receive(request).await?;
+    let received = intake.receive(key.tenant, request).await?;
     if mode == Mode::DryRun {
         let trial = intake.try_out(terms, received).await?;
         return Ok(Json(jobs.dry_run(trial).await).into_response());

@@ -79,7 +79,7 @@ async fn submit(
 ) -> Result<(Job, Answering), Error> {
     let webhook = webhook(request.uri().query());
     let model = surfaces::model_named(intake.catalog(), app).ok_or(Error::NotFound("application"))?;
-    let body = intake.read_document(request).await?;
+    let body = intake.read_document(call.tenant(), request).await?;
     let mut document = input::document(model, &body.parse()?)?;
     options(&mut document, &call.headers, model);
     if let Some(url) = webhook {

@@ -38,7 +38,7 @@ async fn result(
     Reader(tenant): Reader,
     request: Request,
 ) -> Result<Response, Failure> {
-    let body = intake.read_document(request).await?;
+    let body = intake.read_document(tenant, request).await?;
     let mut members = Members::parse(body.bytes())?;
     let id = members.required("request_id").unwrap_or_default();
     members.finish()?;

@@ -26,7 +26,7 @@ pub(super) async fn generate(
     request: Request,
 ) -> Result<Response, Failure> {
     let call = Call::new(key, request.headers())?;
-    let body = intake.read_document(request).await?;
+    let body = intake.read_document(call.tenant(), request).await?;
     let document = Params::read(&call.headers, body.bytes())?.document(intake.catalog())?;
     let received = intake.received(document, body);
     answer::submit(&intake, &jobs, call, received).await

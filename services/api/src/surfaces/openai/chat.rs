@@ -23,7 +23,7 @@ pub(super) async fn complete(
     request: Request,
 ) -> Result<Response, Failure> {
     let call = Call::new(key, request.headers())?;
-    let body = intake.read_document(request).await?;
+    let body = intake.read_document(call.tenant(), request).await?;
     let document = document(&body.parse()?)?;
     let received = intake.received(document, body);
     let (job, answering) = call.submit_once(&intake, &jobs, received, repeated(&call.headers)).await?;

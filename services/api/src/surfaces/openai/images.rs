@@ -25,12 +25,12 @@ pub(super) async fn generate(
     request: Request,
 ) -> Result<Response, Failure> {
     let call = Call::new(key, request.headers())?;
-    let body = intake.read_document(request).await?;
+    let body = intake.read_document(call.tenant(), request).await?;
     let asked = Asked::read(&body.parse()?, intake.catalog())?;
     let received = intake.received(asked.document, body);
     let (job, answering) = call.submit_once(&intake, &jobs, received, repeated(&call.headers)).await?;
     if asked.form == Form::Stream {
-        return Ok(answering.watch(stream::events(&jobs, results, &job, asked.partial_images)));
+        return Ok(answering.watch(stream::events(&jobs, results, &job, asked.partial_images)?));
     }
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {

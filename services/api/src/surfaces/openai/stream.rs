@@ -65,9 +65,14 @@ impl Partial {
 
 /// The pictures of `job` as events `image_generation.completed`, at most `partial_images` of each while it is in work,
 /// and the failure as an event `error`.
-pub(super) fn events(jobs: &Jobs, results: Results, job: &Job, partial_images: u32) -> Response {
+pub(super) fn events(
+    jobs: &Jobs,
+    results: Results,
+    job: &Job,
+    partial_images: u32,
+) -> Result<Response, Error> {
     let previews = if partial_images > 0 { Previews::Shown } else { Previews::Hidden };
-    let updates = jobs.follow(job.tenant, job.id, previews);
+    let updates = jobs.follow(job.tenant, job.id, previews)?;
     let telling =
         Telling { results, told: 0, partial: Partial { left: partial_images, of: 0, most: partial_images } };
     let job = Arc::new(job.clone());
@@ -87,7 +92,7 @@ pub(super) fn events(jobs: &Jobs, results: Results, job: &Job, partial_images: u
     });
     let body = frames.flatten().flat_map(Pieces::into_stream);
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
-    (headers, Body::from_stream(body)).into_response()
+    Ok((headers, Body::from_stream(body)).into_response())
 }
 
 /// The updates, and `None` whenever there was none for a while.

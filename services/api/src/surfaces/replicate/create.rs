@@ -46,7 +46,7 @@ async fn create(
     request: Request,
     model: Option<&Model>,
 ) -> Result<Response, Error> {
-    let body = intake.read_document(request).await?;
+    let body = intake.read_document(call.tenant(), request).await?;
     let document = document(intake, jobs, &body.parse()?, model)?;
     let mut job =
         call.submit(intake, intake.received(document, body).told_as(WebhookForm::Replicate)).await?;

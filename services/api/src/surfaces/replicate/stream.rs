@@ -28,7 +28,7 @@ pub(super) async fn stream(
     jobs.find(tenant, id).await?;
     let links = jobs.links.clone();
     let mut told = 0;
-    let events = jobs.versions(tenant, id).flat_map(move |job| match job {
+    let events = jobs.versions(tenant, id)?.flat_map(move |job| match job {
         Ok(job) => {
             let events = events(&job, &links, told);
             told = job.artifacts.len();
