@@ -9,6 +9,12 @@ use crate::{JobState, UnknownWord};
 /// What a webhook tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
+    /// A worker runs a job, for the first time.
+    JobStarted,
+    /// A job has another result.
+    JobOutput,
+    /// A job is further than before.
+    JobProgress,
     /// A job has every result.
     JobSucceeded,
     /// A job failed for good.
@@ -22,12 +28,20 @@ pub enum Event {
 }
 
 impl Event {
-    /// Those that happen to jobs and can be asked for.
-    pub const OF_JOBS: [Self; 4] = [Self::JobSucceeded, Self::JobFailed, Self::JobCanceled, Self::JobExpired];
+    /// The ends of jobs.
+    pub const FINAL: [Self; 4] = [Self::JobSucceeded, Self::JobFailed, Self::JobCanceled, Self::JobExpired];
+    /// What happens to jobs before their end. Only a webhook that a job names itself is told.
+    pub const EARLY: [Self; 3] = [Self::JobStarted, Self::JobOutput, Self::JobProgress];
+    /// What the webhook in a document can ask for.
+    pub const OF_ONE_JOB: [Self; 5] =
+        [Self::JobStarted, Self::JobSucceeded, Self::JobFailed, Self::JobCanceled, Self::JobExpired];
 
     /// The word in messages, the API and the database.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::JobStarted => "job.started",
+            Self::JobOutput => "job.output",
+            Self::JobProgress => "job.progress",
             Self::JobSucceeded => "job.succeeded",
             Self::JobFailed => "job.failed",
             Self::JobCanceled => "job.canceled",
@@ -43,8 +57,13 @@ impl Event {
             Self::JobFailed => Some(JobState::Failed),
             Self::JobCanceled => Some(JobState::Canceled),
             Self::JobExpired => Some(JobState::Expired),
-            Self::Test => None,
+            Self::JobStarted | Self::JobOutput | Self::JobProgress | Self::Test => None,
         }
+    }
+
+    /// Whether it happens to a job before its end.
+    pub fn is_early(self) -> bool {
+        Self::EARLY.contains(&self)
     }
 }
 
@@ -58,11 +77,11 @@ impl FromStr for Event {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        let all = Self::OF_JOBS.into_iter().chain([Self::Test]);
+        let all = Self::EARLY.into_iter().chain(Self::FINAL).chain([Self::Test]);
         all.into_iter().find(|event| event.as_str() == word).ok_or_else(|| UnknownWord {
             what: "event",
             word: word.to_owned(),
-            allowed: "job.succeeded, job.failed, job.canceled, job.expired",
+            allowed: "job.started, job.output, job.progress, job.succeeded, job.failed, job.canceled, job.expired",
         })
     }
 }
@@ -88,7 +107,11 @@ mod tests {
 
     #[test]
     fn words_read_back_and_name_final_states() {
-        for event in Event::OF_JOBS {
+        for event in Event::EARLY {
+            assert_eq!((event.as_str().parse(), event.job_state()), (Ok(event), None));
+        }
+        for event in Event::FINAL {
+            assert!(!event.is_early());
             assert_eq!(event.as_str().parse(), Ok(event));
             let state = event.job_state().unwrap();
             assert!(state.is_final());

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{Event, UnknownWord};
 
-/// Where a job's own end is told.
+/// Where it is told what becomes of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobWebhook {
     /// Where messages are posted to.
@@ -14,6 +14,13 @@ pub struct JobWebhook {
     pub form: WebhookForm,
     /// What is told, in order and each once.
     pub events: Vec<Event>,
+}
+
+impl JobWebhook {
+    /// Whether more than the job's end is told.
+    pub fn is_told_early(&self) -> bool {
+        self.events.iter().any(|event| event.is_early())
+    }
 }
 
 /// What a webhook's messages look like: as the clients of one API or another expect them.

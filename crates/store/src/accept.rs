@@ -1,6 +1,6 @@
 //! Accepting jobs.
 
-use darkroom_jobs::{FileId, JobId, Submission, TenantId};
+use darkroom_jobs::{FileId, JobId, JobWebhook, Submission, TenantId};
 use rust_decimal::Decimal;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -117,10 +117,10 @@ impl Store {
                 returning id
             ), job as (
                 insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, idempotency_key,
-                                  deadline, expires_at, api_key_id)
+                                  deadline, expires_at, api_key_id, told_early)
                 select $1, $2, $3, $4, $5, $6, $7, $8, $9,
                        now() + least($10::float8, $11::float8) * interval '1 second',
-                       now() + $11::float8 * interval '1 second', $16
+                       now() + $11::float8 * interval '1 second', $16, $22
                 where $20::uuid is null or exists (select from file)
                 on conflict do nothing
                 returning id
@@ -166,7 +166,8 @@ impl Store {
             webhook.map(|webhook| webhook.form.as_str()),
             &events,
             job.file.map(FileId::as_uuid),
-            Self::KEEP_FILE_SECONDS
+            Self::KEEP_FILE_SECONDS,
+            webhook.is_some_and(JobWebhook::is_told_early)
         )
         .fetch_optional(&self.pool)
         .await?;

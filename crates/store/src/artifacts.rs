@@ -86,7 +86,8 @@ pub enum Recorded {
 }
 
 impl Store {
-    /// Records a result, if the lease still holds. Recording the same result again changes nothing.
+    /// Records a result, if the lease still holds, and tells the job's webhook if that wants to hear of it. Recording
+    /// the same result again changes nothing.
     ///
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
@@ -97,12 +98,20 @@ impl Store {
             with job as (
                 update jobs set version = version + 1
                 where id = $1 and attempt = $2 and lease_token = $3 and state = 'running'
-                returning id, attempt
+                returning id, attempt, told_early
             ), artifact as (
                 insert into artifacts (id, job_id, index, attempt, key, content_type, size_bytes, sha256, width, height,
                                        seed, nsfw, text)
                 select $4, id, $5, attempt, $6, $7, $8, $9, $10, $11, $12, $13, $14 from job
                 on conflict (job_id, index) do nothing
+                returning job_id
+            ), told as (
+                insert into webhook_deliveries (id, webhook_id, job_id, event)
+                select uuid_v7(), hook.webhook_id, hook.job_id, 'job.output'
+                from job
+                join artifact on artifact.job_id = job.id
+                join job_webhooks hook on hook.job_id = job.id
+                where job.told_early and 'job.output' = any(hook.events)
             )
             select id from job
             "#,

@@ -1,5 +1,7 @@
 //! Heartbeats: extending leases and hearing that they are gone.
 
+use std::time::Duration;
+
 use darkroom_jobs::{JobId, JobState};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -27,7 +29,10 @@ pub enum Pulse {
 }
 
 impl Store {
-    /// Extends leases and stores progress. An expired lease that nobody has taken back yet is extended too: the
+    /// Least time between two messages about the progress of a job.
+    const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
+
+    /// Extends leases, stores progress, and tells it to the jobs' webhooks that want to hear of it. An expired lease that nobody has taken back yet is extended too: the
     /// attempt's state fences, not the clock.
     ///
     /// # Errors
@@ -42,12 +47,23 @@ impl Store {
             r#"
             with held as (
                 -- In the order in which the reaper locks, so that the two cannot wait for each other.
-                select a.job_id, a.number, b.progress
+                select a.job_id, a.number, b.progress, b.progress is distinct from a.progress as further
                 from unnest($1::uuid[], $2::int[], $3::uuid[], $4::jsonb[]) as b (job_id, number, token, progress)
                 join attempts a on a.job_id = b.job_id and a.number = b.number and a.lease_token = b.token
                 where a.state = 'running'
                 order by a.job_id
                 for update of a
+            ), told as (
+                -- Best effort: whoever is yet to be told of progress, or was a moment ago, hears of it another time.
+                insert into webhook_deliveries (id, webhook_id, job_id, event)
+                select uuid_v7(), hook.webhook_id, hook.job_id, 'job.progress'
+                from held h join job_webhooks hook on hook.job_id = h.job_id
+                where h.progress is not null and h.further and 'job.progress' = any(hook.events)
+                  and not exists (
+                      select from webhook_deliveries d
+                      where d.job_id = h.job_id and d.event = 'job.progress'
+                        and (d.state = 'pending' or d.created_at > now() - $6 * interval '1 second')
+                  )
             )
             update attempts a
             set lease_expires_at = now() + $5 * interval '1 second', progress = coalesce(h.progress, a.progress)
@@ -59,7 +75,8 @@ impl Store {
             &numbers,
             &tokens,
             progress as _,
-            self.lease.as_secs_f64()
+            self.lease.as_secs_f64(),
+            Self::PROGRESS_PAUSE.as_secs_f64()
         )
         .fetch_all(&self.pool)
         .await?;

@@ -206,9 +206,9 @@ async fn replay(
         r#"
         with replay as (
             insert into jobs (id, replay_of, tenant_id, lane, class, max_attempts, units, price, currency, deadline,
-                              expires_at, api_key_id)
+                              expires_at, api_key_id, told_early)
             select new.id, j.id, j.tenant_id, j.lane, j.class, j.max_attempts, j.units, j.price, j.currency,
-                   j.deadline, j.expires_at, j.api_key_id
+                   j.deadline, j.expires_at, j.api_key_id, j.told_early
             from unnest($1::uuid[], $2::uuid[]) as new (id, failed) join jobs j on j.id = new.failed
             order by new.id
             on conflict (replay_of) where replay_of is not null do nothing

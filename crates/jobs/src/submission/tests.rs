@@ -224,10 +224,11 @@ fn a_webhook_is_a_url_or_has_one_with_events() {
     let url = "https://shop.example/hooks";
     assert_eq!(webhook(Value::Null), None);
     let whole = webhook(json!(url)).unwrap();
-    assert_eq!((whole.url.as_str(), &whole.events[..]), (url, &Event::OF_JOBS[..]));
+    assert_eq!((whole.url.as_str(), &whole.events[..]), (url, &Event::FINAL[..]));
+    assert!(!whole.is_told_early());
     assert_eq!(webhook(json!({"url": url})), Some(whole));
-    let some = json!({"url": url, "events": ["job.failed", "job.succeeded", "job.failed"]});
-    assert_eq!(webhook(some).unwrap().events, [Event::JobSucceeded, Event::JobFailed]);
+    let some = webhook(json!({"url": url, "events": ["job.failed", "job.started", "job.failed"]})).unwrap();
+    assert_eq!((&some.events[..], some.is_told_early()), (&[Event::JobStarted, Event::JobFailed][..], true));
 }
 
 #[test]
@@ -243,7 +244,7 @@ fn what_is_no_webhook_is_refused_with_its_place() {
     ");
     insta::assert_snapshot!(refused(json!({"url": 7, "events": ["job.failed", "webhook.test"], "form": "fal"})), @"
     /webhook/url [type] expected a string
-    /webhook/events/1 [choice] expected one of job.succeeded, job.failed, job.canceled, job.expired
+    /webhook/events/1 [choice] expected one of job.started, job.succeeded, job.failed, job.canceled, job.expired
     /webhook/form [unknown] unknown field: expected one of url, events
     ");
 }

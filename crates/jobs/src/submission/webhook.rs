@@ -10,9 +10,9 @@ const POINTER: &str = "/webhook";
 
 /// Reads `webhook`, an object of `url` and `events`, or the URL alone. What the URL leads to is not checked here.
 pub(super) fn webhook(value: &Value, errors: &mut Vec<FieldError>) -> Option<JobWebhook> {
-    let all = Event::OF_JOBS.to_vec();
+    let ends = Event::FINAL.to_vec();
     match value {
-        Value::String(url) => Some(JobWebhook { url: url.clone(), form: WebhookForm::Native, events: all }),
+        Value::String(url) => Some(JobWebhook { url: url.clone(), form: WebhookForm::Native, events: ends }),
         Value::Object(_) => {
             let mut fields = Fields::new(Some(value), POINTER, errors);
             let url = fields.string("url");
@@ -22,7 +22,7 @@ pub(super) fn webhook(value: &Value, errors: &mut Vec<FieldError>) -> Option<Job
             Some(JobWebhook {
                 url: url?.to_owned(),
                 form: WebhookForm::Native,
-                events: events.unwrap_or(all),
+                events: events.unwrap_or(ends),
             })
         }
         _ => {
@@ -43,10 +43,10 @@ fn events(value: &Value, fields: &mut Fields<'_, '_>) -> Vec<Event> {
     let mut events = Vec::new();
     for (index, value) in list.iter().enumerate() {
         let event = value.as_str().and_then(|word| word.parse().ok());
-        match event.filter(|event| Event::OF_JOBS.contains(event)) {
+        match event.filter(|event| Event::OF_ONE_JOB.contains(event)) {
             Some(event) => events.push(event),
             None => {
-                let known = Event::OF_JOBS.map(Event::as_str).join(", ");
+                let known = Event::OF_ONE_JOB.map(Event::as_str).join(", ");
                 fields.error_in(NAME, &index.to_string(), "choice", format!("expected one of {known}"));
             }
         }

@@ -16,10 +16,10 @@ const URL: &str = "https://shop.example/hooks";
 const ENDPOINTS: &str = "select count(*) from webhooks where for_jobs";
 
 fn named(url: &str, form: WebhookForm) -> JobWebhook {
-    JobWebhook { url: url.to_owned(), form, events: Event::OF_JOBS.into() }
+    JobWebhook { url: url.to_owned(), form, events: Event::FINAL.into() }
 }
 
-fn with_webhook(mut job: NewJob, webhook: JobWebhook) -> NewJob {
+pub(crate) fn with_webhook(mut job: NewJob, webhook: JobWebhook) -> NewJob {
     job.submission.options.webhook = Some(webhook);
     job
 }

@@ -6,6 +6,7 @@ mod builder;
 mod cancel;
 mod changes;
 mod courier;
+mod early_events;
 mod fairness;
 mod files;
 mod job_webhooks;

@@ -20,7 +20,7 @@ pub(crate) fn new_webhook(tenant: TenantId) -> NewWebhook {
         tenant,
         url: "https://shop.example/hooks".into(),
         description: String::new(),
-        events: Event::OF_JOBS.into(),
+        events: Event::FINAL.into(),
         secret: vec![1; 32].into(),
     }
 }

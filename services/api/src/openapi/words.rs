@@ -27,6 +27,7 @@ words! {
     Priority, "The class of a job: better classes start first.", darkroom_jobs::Priority::ALL.iter().map(|word| word.as_str());
     Scheduler, "How noise is removed step by step.", SchedulerKind::ALL.map(SchedulerKind::as_str);
     OutputFormat, "The format of pictures.", FormatName::ALL.iter().map(|word| word.as_str());
-    JobEvent, "What webhooks are told.", Event::OF_JOBS.map(Event::as_str);
+    JobEvent, "How jobs end, as webhooks are told.", Event::FINAL.map(Event::as_str);
+    OneJobEvent, "What the webhook of a single job can be told.", Event::OF_ONE_JOB.map(Event::as_str);
     DeliveryState, "Where the delivery of a message stands.", ["pending", "delivered", "failed"];
 }

@@ -60,7 +60,7 @@ pub(crate) async fn create(
         tenant: key.tenant,
         url,
         description: wanted.description.unwrap_or_default(),
-        events: wanted.events.unwrap_or_else(|| Event::OF_JOBS.into()),
+        events: wanted.events.unwrap_or_else(|| Event::FINAL.into()),
         secret: secret.to_vec().into(),
     };
     let made = bounded(webhooks.store.create_webhook(&new)).await?.ok_or(Error::TooManyWebhooks)?;

@@ -108,9 +108,8 @@ fn events(value: &Value) -> Result<Vec<Event>, Refused> {
     let list = list.ok_or_else(|| refused("/events", "type", "expected a list of at least one event"))?;
     let mut events = Vec::new();
     for (index, value) in list.iter().enumerate() {
-        let event =
-            value.as_str().and_then(|word| word.parse().ok()).filter(|it| Event::OF_JOBS.contains(it));
-        let expected = || format!("expected one of {}", Event::OF_JOBS.map(Event::as_str).join(", "));
+        let event = value.as_str().and_then(|word| word.parse().ok()).filter(|it| Event::FINAL.contains(it));
+        let expected = || format!("expected one of {}", Event::FINAL.map(Event::as_str).join(", "));
         events.push(event.ok_or_else(|| refused(&format!("/events/{index}"), "choice", expected()))?);
     }
     events.sort_unstable();

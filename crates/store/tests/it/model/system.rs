@@ -51,7 +51,7 @@ impl System {
                 tenant: tenant.id(),
                 url: "https://example.com".into(),
                 description: String::new(),
-                events: Event::OF_JOBS.to_vec(),
+                events: Event::FINAL.to_vec(),
                 secret: vec![1; 32].into(),
             };
             self.store.create_webhook(&new).await.unwrap().unwrap();

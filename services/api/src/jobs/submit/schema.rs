@@ -55,7 +55,7 @@ pub(crate) struct SubmittedWebhookParameters {
     url: String,
     /// What is told, at least one; all of them unless given.
     #[schema(example = json!(["job.succeeded", "job.failed"]))]
-    events: Option<Vec<words::JobEvent>>,
+    events: Option<Vec<words::OneJobEvent>>,
 }
 
 /// Parameters of the pipeline.
