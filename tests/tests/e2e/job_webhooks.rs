@@ -21,9 +21,11 @@ async fn to_fal(tenant: &Tenant, model: &str, prompt: &str, receiver: &Receiver)
     text(&tenant.call("POST", &path, json!({"prompt": prompt})).await["request_id"])
 }
 
-async fn to_replicate(tenant: &Tenant, model: &str, receiver: &Receiver) -> String {
+/// Submits a prediction of two pictures that tells `events` to `receiver`, and returns its id.
+async fn to_replicate(tenant: &Tenant, model: &str, events: &[&str], receiver: &Receiver) -> String {
     let path = format!("/replicate/v1/models/darkroom/{model}/predictions");
-    let body = json!({"input": {"prompt": "a red circle"}, "webhook": receiver.url});
+    let body = json!({"input": {"prompt": "a red circle", "num_outputs": 2}, "webhook": receiver.url,
+                      "webhook_events_filter": events});
     text(&tenant.call("POST", &path, body).await["id"])
 }
 
@@ -52,7 +54,7 @@ async fn each_job_is_told_as_its_own_api_shows_it() {
     verify(&secret, &told);
     assert_eq!((&told.json()["type"], &told.json()["data"]["id"]), (&json!("job.succeeded"), &json!(id)));
 
-    let id = to_replicate(&tenant, model, &replicate).await;
+    let id = to_replicate(&tenant, model, &["completed"], &replicate).await;
     let told = first(&replicate).await;
     verify(&secret, &told);
     assert_eq!(told.json(), tenant.get(&format!("/replicate/v1/predictions/{id}")).await);
@@ -83,7 +85,7 @@ async fn a_job_that_is_deleted_before_it_is_told_is_told_by_its_id() {
     let tenant = Tenant::of(&deployment, "a").await;
     let manners = [Manner::Status(500), Manner::Status(200)];
     let (replicate, fal) = (Receiver::start(&manners).await, Receiver::start(&manners).await);
-    let prediction = to_replicate(&tenant, &catalog.model, &replicate).await;
+    let prediction = to_replicate(&tenant, &catalog.model, &["completed"], &replicate).await;
     let request = to_fal(&tenant, &catalog.model, "a red circle", &fal).await;
     for (id, receiver) in [(&prediction, &replicate), (&request, &fal)] {
         tenant.post(&format!("/v1/jobs/{id}/cancel")).await;
@@ -124,5 +126,98 @@ async fn a_jobs_webhook_is_not_called_at_a_private_address() {
     })
     .await;
     assert!(private.received().is_empty());
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prediction_is_told_from_its_start_to_its_end() {
+    let catalog = Catalog::fake(500);
+    let deployment = Deployment::with(&catalog, &ADMITTED).await;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let secret = secret(&tenant).await;
+    let receiver = Receiver::start(&[Manner::Status(204)]).await;
+    let worker = deployment.worker().await;
+    let id = to_replicate(&tenant, &catalog.model, &[], &receiver).await;
+    let count = async |of: &str| {
+        let sql = format!("select count(*) from webhook_deliveries where job_id = '{id}' and {of}");
+        deployment.database.count(&sql).await
+    };
+    until("everything is told", Duration::from_secs(60), || async {
+        (count("event = 'job.succeeded'").await == 1 && count("state = 'pending'").await == 0).then_some(())
+    })
+    .await;
+    assert_eq!((count("event = 'job.started'").await, count("event = 'job.output'").await), (1, 2));
+    assert!(count("event = 'job.progress'").await >= 1, "four seconds have two heartbeats");
+
+    let shown = tenant.get(&format!("/replicate/v1/predictions/{id}")).await;
+    let told = receiver.received();
+    assert_eq!(i64::try_from(told.len()).unwrap(), count("true").await);
+    for message in &told {
+        verify(&secret, message);
+        let prediction = message.json();
+        assert_eq!(prediction["id"], json!(id));
+        match prediction["status"].as_str() {
+            Some("processing") => assert_eq!(prediction["completed_at"], Value::Null),
+            Some("succeeded") => assert_eq!(prediction, shown),
+            other => panic!("{other:?}"),
+        }
+    }
+    let statuses: Vec<Value> = told.iter().map(|message| message.json()["status"].clone()).collect();
+    assert!(
+        statuses.contains(&json!("processing")) && statuses.contains(&json!("succeeded")),
+        "{statuses:?}"
+    );
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_early_message_that_is_late_tells_the_end_or_nothing_of_a_job_that_is_deleted() {
+    let (deployment, catalog) = deployment().await;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let manners = [Manner::Status(500), Manner::Status(200)];
+    let (late, deleted) = (Receiver::start(&manners).await, Receiver::start(&manners).await);
+    let worker = deployment.worker().await;
+    let start = ["start"];
+    let (one, other) = (
+        to_replicate(&tenant, &catalog.model, &start, &late).await,
+        to_replicate(&tenant, &catalog.model, &start, &deleted).await,
+    );
+    received(&deleted, 1).await;
+    until("it is done", Duration::from_secs(60), || async {
+        let job = tenant.get(&format!("/v1/jobs/{other}")).await;
+        (job["state"] == "succeeded").then_some(())
+    })
+    .await;
+    tenant.call("DELETE", &format!("/v1/jobs/{other}"), Value::Null).await;
+    let told = received(&late, 2).await.remove(1).json();
+    assert_eq!(told, tenant.get(&format!("/replicate/v1/predictions/{one}")).await);
+    assert_eq!(told["status"], "succeeded");
+    let untold = "select count(*) from webhook_attempts a join webhook_deliveries d on d.id = a.delivery_id
+                  where d.state = 'failed' and a.error = 'the job was deleted before this was told'";
+    until("it is given up", Duration::from_secs(60), || async {
+        (deployment.database.count(untold).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(deleted.received().len(), 1);
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jobs_own_webhook_is_told_of_its_start() {
+    let catalog = Catalog::fake(200);
+    let deployment = Deployment::with(&catalog, &ADMITTED).await;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let receiver = Receiver::start(&[Manner::Status(204)]).await;
+    let worker = deployment.worker().await;
+    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a", "steps": 150},
+                          "webhook": {"url": receiver.url, "events": ["job.started"]}});
+    let id = text(&tenant.call("POST", "/v1/jobs", document).await["id"]);
+    let told = first(&receiver).await.json();
+    let seen = (&told["type"], &told["data"]["id"], &told["data"]["state"]);
+    assert_eq!(seen, (&json!("job.started"), &json!(id), &json!("running")));
+    tenant.post(&format!("/v1/jobs/{id}/cancel")).await;
+    drop(worker);
     deployment.end().await;
 }

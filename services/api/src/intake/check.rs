@@ -15,7 +15,7 @@ const IMAGE: &str = "/input/image";
 impl Intake {
     /// Checks document and picture. Mistakes in the document come before those in the picture.
     pub(super) fn check(&self, terms: Terms, received: Received) -> Result<(NewJob, Option<Staged>), Error> {
-        let Received { id, document, image, form, .. } = received;
+        let Received { id, document, image, form, events, .. } = received;
         let parse = |image| self.parse(&document, image, self.mint.seed());
         let mut submission = match &image {
             Some(image) if image.size_bytes == 0 => return Err(empty(parse(None))),
@@ -25,7 +25,10 @@ impl Intake {
         if let Some(Err(unusable)) = image.as_ref().map(|image| image.header) {
             return Err(unusable.into());
         }
-        submission.options.webhook.iter_mut().for_each(|webhook| webhook.form = form);
+        if let Some(webhook) = &mut submission.options.webhook {
+            webhook.form = form;
+            webhook.events = events.unwrap_or_else(|| std::mem::take(&mut webhook.events));
+        }
         let (price, currency) = self.price(&submission)?;
         let model = self.catalog.of_lane(&submission.lane);
         let new = NewJob {

@@ -9,7 +9,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header::CONTENT_TYPE};
 
 use darkroom_blobs::{UploadError, input_key};
-use darkroom_jobs::{FileId, JobId, TenantId, WebhookForm};
+use darkroom_jobs::{Event, FileId, JobId, TenantId, WebhookForm};
 use darkroom_pictures::{HeaderScan, ImageHeader, Unusable};
 use futures_util::{Stream, TryStreamExt};
 use serde_json::{Value, json};
@@ -58,6 +58,8 @@ pub(crate) struct Received {
     pub(super) image: Option<ReceivedImage>,
     /// What the messages to its webhook look like.
     pub(super) form: WebhookForm,
+    /// What they tell, where that does not stand in the document.
+    pub(super) events: Option<Vec<Event>>,
     /// Of a large document, its place among those that are held at once.
     pub(super) _place: Option<shares::Place>,
 }
@@ -72,12 +74,17 @@ impl Received {
 
     /// A submission with the picture that came along.
     pub(super) fn with_image(id: JobId, document: Value, image: Option<ReceivedImage>) -> Self {
-        Self { id, document, image, form: WebhookForm::Native, _place: None }
+        Self { id, document, image, form: WebhookForm::Native, events: None, _place: None }
     }
 
     /// The same with messages in another form.
     pub(crate) fn told_as(self, form: WebhookForm) -> Self {
         Self { form, ..self }
+    }
+
+    /// The same with messages about these events.
+    pub(crate) fn told_of(self, events: Vec<Event>) -> Self {
+        Self { events: Some(events), ..self }
     }
 }
 

@@ -31,11 +31,12 @@ const ALL: &str = "job.succeeded job.failed job.canceled job.expired";
 #[tokio::test]
 async fn a_job_names_its_webhook_as_a_url_or_with_events() {
     let app = App::start().await;
-    for webhook in [json!("https://Shop.example/hooks"), json!({"url": URL, "events": ["job.failed"]})] {
+    let some = json!({"url": URL, "events": ["job.failed", "job.started"]});
+    for webhook in [json!("https://Shop.example/hooks"), some] {
         let accepted = app.submit(&with_webhook(webhook)).await;
         assert_eq!(accepted.status, 202, "{accepted:?}");
     }
-    named(&app, &format!("native {URL} {ALL}\nnative {URL} job.failed")).await;
+    named(&app, &format!("native {URL} {ALL}\nnative {URL} job.started job.failed")).await;
     let listed = Answer::of(app.get("/v1/webhooks")).await;
     assert_eq!(listed.raw("/webhooks"), &json!([]));
     app.stop().await;
@@ -77,12 +78,12 @@ async fn a_prediction_names_its_webhook_and_what_it_wants_to_hear() {
         let body = json!({"input": {"prompt": "a"}, "webhook": webhook, "webhook_events_filter": filter});
         Answer::of(app.post(PREDICTIONS).json(&body)).await
     };
-    for filter in [Value::Null, json!([]), json!(["start", "completed"])] {
+    for filter in [Value::Null, json!([]), json!(["completed", "start"]), json!(["logs", "output", "logs"])] {
         assert_eq!(create(filter, URL).await.status, 201);
     }
-    // Only the end is told.
-    assert_eq!(create(json!(["start", "output", "logs"]), "https://other.example/").await.status, 201);
-    named(&app, &vec![format!("replicate {URL} {ALL}"); 3].join("\n")).await;
+    let everything = format!("job.started job.output job.progress {ALL}");
+    let told = [&everything, &everything, &format!("job.started {ALL}"), "job.output job.progress"];
+    named(&app, &told.map(|events| format!("replicate {URL} {events}")).join("\n")).await;
     for filter in [json!(["finished"]), json!("completed"), json!([7])] {
         let refused = create(filter, URL).await;
         assert_eq!(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use darkroom_jobs::Event;
 use darkroom_links::Links;
 use darkroom_outbound::{Answer, Error, Message, Outbound};
 use darkroom_store::{DeliveryAttempt, DueDelivery, Store, Verdict};
@@ -31,7 +32,8 @@ impl Post {
     /// Makes a claimed delivery and writes down what became of it.
     pub(super) async fn attempt(&self, due: &DueDelivery, jitter: f64) {
         let message = match self.message(due).await {
-            Ok(message) => message,
+            Ok(Some(message)) => message,
+            Ok(None) => return self.leave_untold(due).await,
             Err(error) => {
                 // The delivery comes due again by itself.
                 tracing::debug!(%error, delivery = %due.id, "failed to read what a message is about");
@@ -41,7 +43,11 @@ impl Post {
         let started = Instant::now();
         let outcome = self.outbound.post(&due.url, message).await;
         let duration = started.elapsed();
-        let verdict = decide(&outcome, due.failures + 1, jitter, due.claimed_at);
+        let verdict = match decide(&outcome, due.failures + 1, jitter, due.claimed_at) {
+            // What comes next tells more.
+            Verdict::Again(_) if due.event == Event::JobProgress => Verdict::GivenUp,
+            verdict => verdict,
+        };
         measure(verdict, duration);
         let (status, error, response) = match outcome {
             Ok(Answer { status, excerpt, .. }) => (Some(status), None, Some(excerpt)),
@@ -59,13 +65,28 @@ impl Post {
         self.record(due, &attempt, verdict).await;
     }
 
-    async fn message(&self, due: &DueDelivery) -> Result<Message, darkroom_store::Error> {
+    /// What is to be sent; `None` when there is nothing left to tell.
+    async fn message(&self, due: &DueDelivery) -> Result<Option<Message>, darkroom_store::Error> {
         let job = match due.job {
             Some(id) => self.store.job(due.tenant, id).await?,
             None => None,
         };
-        let body = payload(due, job.as_ref(), self.links.as_ref()).to_string();
-        Ok(Message { headers: headers(due, &body), body: body.into(), timeout: self.timeout })
+        Ok(payload(due, job.as_ref(), self.links.as_ref()).map(|body| {
+            let body = body.to_string();
+            Message { headers: headers(due, &body), body: body.into(), timeout: self.timeout }
+        }))
+    }
+
+    async fn leave_untold(&self, due: &DueDelivery) {
+        let attempt = DeliveryAttempt {
+            delivery: due.id,
+            started_at: due.claimed_at,
+            duration: Duration::ZERO,
+            status: None,
+            error: Some("the job was deleted before this was told".to_owned()),
+            response: None,
+        };
+        self.record(due, &attempt, Verdict::GivenUp).await;
     }
 
     async fn record(&self, due: &DueDelivery, attempt: &DeliveryAttempt, verdict: Verdict) {

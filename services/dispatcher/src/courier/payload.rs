@@ -1,36 +1,39 @@
 //! What a message says. The names are those of the job in the API, or in the one that the job came by.
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::WebhookForm;
+use darkroom_jobs::{JobId, JobState, WebhookForm};
 use darkroom_links::Links;
 use darkroom_store::{Artifact, DueDelivery, Job};
 use darkroom_surfaces::replicate::Told;
 use darkroom_surfaces::{fal, replicate};
 use serde_json::{Value, json};
 
-/// The body of the message. `job` is `None` for a test, and where the job has been deleted since.
-pub(super) fn payload(due: &DueDelivery, job: Option<&Job>, links: Option<&Links>) -> Value {
+/// The body of the message, by the job as it is now: a message that is late says what came after. `job` is `None` for
+/// a test, and where the job has been deleted since. `None` when there is nothing left to tell: a job that is deleted
+/// has come to its end, and what was before it is of no use to anybody.
+pub(super) fn payload(due: &DueDelivery, job: Option<&Job>, links: Option<&Links>) -> Option<Value> {
     // Tests are sent to endpoints of the service's own form alone.
-    let Some((id, state)) = due.job.zip(due.event.job_state()) else { return native(due, job, links) };
-    match (due.form, job) {
-        (WebhookForm::Native, _) => native(due, job, links),
-        (WebhookForm::Replicate, Some(job)) => replicate::prediction(job, links, Told::Later),
-        (WebhookForm::Replicate, None) => replicate::removed_prediction(id, state, links),
-        (WebhookForm::Fal, Some(job)) => fal::message(job, links),
-        (WebhookForm::Fal, None) => fal::message_without_job(id, state),
+    let Some(id) = due.job else { return Some(native(due, &json!({"webhook": due.webhook.to_string()}))) };
+    let Some(job) = job else { return Some(without_job(due, id, due.event.job_state()?, links)) };
+    Some(match due.form {
+        WebhookForm::Native => native(due, &of_job(due, job, links)),
+        WebhookForm::Replicate => replicate::prediction(job, links, Told::Later),
+        WebhookForm::Fal => fal::message(job, links),
+    })
+}
+
+fn without_job(due: &DueDelivery, id: JobId, state: JobState, links: Option<&Links>) -> Value {
+    match due.form {
+        WebhookForm::Native => {
+            let links = json!({"self": links.map(|links| links.job(id))});
+            native(due, &json!({"id": id.to_string(), "state": state.as_str(), "links": links}))
+        }
+        WebhookForm::Replicate => replicate::removed_prediction(id, state, links),
+        WebhookForm::Fal => fal::message_without_job(id, state),
     }
 }
 
-fn native(due: &DueDelivery, job: Option<&Job>, links: Option<&Links>) -> Value {
-    let data = match (job, due.job) {
-        (Some(job), _) => of_job(due, job, links),
-        (None, Some(id)) => json!({
-            "id": id.to_string(),
-            "state": due.event.job_state().map(darkroom_jobs::JobState::as_str),
-            "links": {"self": links.map(|links| links.job(id))},
-        }),
-        (None, None) => json!({"webhook": due.webhook.to_string()}),
-    };
+fn native(due: &DueDelivery, data: &Value) -> Value {
     json!({"type": due.event.as_str(), "timestamp": written(due.created_at), "data": data})
 }
 
@@ -45,7 +48,7 @@ fn of_job(due: &DueDelivery, job: &Job, links: Option<&Links>) -> Value {
         "id": job.id.to_string(),
         "pipeline": job.lane.pipeline().as_str(),
         "model": job.lane.model(),
-        // What happened, whatever an operator has done about it since.
+        // Of an end, what happened, whatever an operator has done about it since.
         "state": due.event.job_state().unwrap_or(job.state).as_str(),
         "artifacts": artifacts,
         "error": error,

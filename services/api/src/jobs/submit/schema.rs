@@ -34,7 +34,7 @@ pub(crate) struct Submission {
     retention_seconds: Option<u64>,
     /// Labels of your own: at most 16, keys of 1 to 64 and values of at most 512 characters.
     metadata: Option<BTreeMap<String, String>>,
-    /// Where the end of this job is told.
+    /// Where it is told what becomes of this job.
     webhook: Option<SubmittedWebhook>,
 }
 
@@ -53,7 +53,8 @@ pub(crate) struct SubmittedWebhookParameters {
     /// Where messages are posted to: an http or https URL of at most 2,048 bytes that leads to a public address.
     #[schema(example = "https://shop.example/hooks/darkroom")]
     url: String,
-    /// What is told, at least one; all of them unless given.
+    /// What is told, at least one of `job.started`, `job.succeeded`, `job.failed`, `job.canceled` and `job.expired`; the
+    /// last four unless given.
     #[schema(example = json!(["job.succeeded", "job.failed"]))]
     events: Option<Vec<words::OneJobEvent>>,
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use darkroom_jobs::{Fields, Model, WebhookForm};
+use darkroom_jobs::{Event, Fields, Model, WebhookForm};
 use darkroom_surfaces::replicate::{Told, prediction};
 use serde_json::{Map, Value};
 
@@ -47,9 +47,9 @@ async fn create(
     model: Option<&Model>,
 ) -> Result<Response, Error> {
     let body = intake.read_document(call.tenant(), request).await?;
-    let document = document(intake, jobs, &body.parse()?, model)?;
-    let mut job =
-        call.submit(intake, intake.received(document, body).told_as(WebhookForm::Replicate)).await?;
+    let (document, events) = document(intake, jobs, &body.parse()?, model)?;
+    let received = intake.received(document, body).told_as(WebhookForm::Replicate).told_of(events);
+    let mut job = call.submit(intake, received).await?;
     let mut status = StatusCode::CREATED;
     if let Some(wait) = wait(&call.headers) {
         job = jobs.hold(call.tenant(), job.id, &Until::Final, wait).await?;
@@ -60,7 +60,13 @@ async fn create(
     Ok((status, Json(prediction(&job, Some(&jobs.links), Told::AtCreation))).into_response())
 }
 
-fn document(intake: &Intake, jobs: &Jobs, sent: &Value, model: Option<&Model>) -> Result<Value, Error> {
+/// The document of the job, and what its webhook is told.
+fn document(
+    intake: &Intake,
+    jobs: &Jobs,
+    sent: &Value,
+    model: Option<&Model>,
+) -> Result<(Value, Vec<Event>), Error> {
     let mut errors = Vec::new();
     let mut fields = Fields::new(Some(sent), "", &mut errors);
     let version = fields.string("version");
@@ -78,37 +84,45 @@ fn document(intake: &Intake, jobs: &Jobs, sent: &Value, model: Option<&Model>) -
             &nothing
         }
     };
-    let webhook = webhook(&mut fields);
+    let webhook = fields.string("webhook");
+    let events = events(&mut fields);
     match model {
         Some(model) if errors.is_empty() => {
             let mut document = input::document(model, input, &jobs.links)?;
             if let Some(url) = webhook {
                 document["webhook"] = url.into();
             }
-            Ok(document)
+            Ok((document, events))
         }
         _ => Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect())),
     }
 }
 
-/// Events that a filter may name. Only the last is told.
-const EVENTS: [&str; 4] = ["start", "output", "logs", COMPLETED];
-const COMPLETED: &str = "completed";
+/// Events that a filter may name, and what they are here.
+const EVENTS: [(&str, &[Event]); 4] = [
+    ("start", &[Event::JobStarted]),
+    ("output", &[Event::JobOutput]),
+    ("logs", &[Event::JobProgress]),
+    ("completed", &Event::FINAL),
+];
 
-/// Where the end of the prediction is told, unless it is filtered out.
-fn webhook<'a>(fields: &mut Fields<'a, '_>) -> Option<&'a str> {
+/// What the webhook is told: everything, unless that is filtered.
+fn events(fields: &mut Fields<'_, '_>) -> Vec<Event> {
     const FILTER: &str = "webhook_events_filter";
-    let url = fields.string("webhook");
-    let Some(filter) = fields.take(FILTER) else { return url };
-    let wanted: Option<Vec<&str>> =
-        filter.as_array().and_then(|wanted| wanted.iter().map(Value::as_str).collect());
+    let filter = fields.take(FILTER);
+    let wanted: Option<Vec<&str>> = match filter {
+        None => Some(Vec::new()),
+        Some(filter) => filter.as_array().and_then(|wanted| wanted.iter().map(Value::as_str).collect()),
+    };
     match wanted {
-        Some(wanted) if wanted.iter().all(|event| EVENTS.contains(event)) => {
-            url.filter(|_| wanted.is_empty() || wanted.contains(&COMPLETED))
+        Some(wanted) if wanted.iter().all(|word| EVENTS.iter().any(|(known, _)| known == word)) => {
+            let told = EVENTS.iter().filter(|(word, _)| wanted.is_empty() || wanted.contains(word));
+            told.flat_map(|(_, events)| events.iter().copied()).collect()
         }
         _ => {
-            fields.error(FILTER, "choice", format!("expected a list of {}", EVENTS.join(", ")));
-            None
+            let known = EVENTS.map(|(word, _)| word).join(", ");
+            fields.error(FILTER, "choice", format!("expected a list of {known}"));
+            Vec::new()
         }
     }
 }
