@@ -44,7 +44,7 @@ pub use price::Price;
 pub use state::{AttemptState, JobState, Priority, UnknownWord};
 pub use submission::{
     FieldError, Invalid, JobOptions, MAX_METADATA_ENTRIES, MAX_METADATA_KEY_CHARS, MAX_METADATA_VALUE_CHARS,
-    Submission, is_metadata, parse_submission,
+    Submission, is_metadata, parse_submission, parse_webhook,
 };
 pub use task::{
     ImageSize, ImageToText, InputImage, Pipeline, Prompt, PromptError, SchedulerKind, Task, TextToImage,

@@ -126,6 +126,18 @@ pub fn parse_submission(
     }
 }
 
+/// Reads a `webhook` that stands by itself, as in [`parse_submission`].
+///
+/// # Errors
+/// Every field error, with pointers that begin with `/webhook`.
+pub fn parse_webhook(value: &Value) -> Result<JobWebhook, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    match webhook::webhook(value, &mut errors) {
+        Some(webhook) if errors.is_empty() => Ok(webhook),
+        _ => Err(errors),
+    }
+}
+
 /// The catalog's model of that name, or the pipeline's default.
 fn choose<'c>(catalog: &'c Catalog, pipeline: Pipeline, name: Option<&str>) -> Result<&'c Model, Invalid> {
     let found = match name {

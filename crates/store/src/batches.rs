@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{BatchId, FileId, JobState, TenantId};
+use darkroom_jobs::{BatchId, FileId, JobState, JobWebhook, TenantId};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::pool::Transaction;
 use crate::rows::At;
+use crate::webhooks::words;
 use crate::{Error, Idempotency, NewJob, Store};
 
 /// A batch to be accepted.
@@ -63,7 +64,7 @@ enum Made {
 }
 
 impl Store {
-    /// Accepts all jobs of a batch, in one transaction. Where the connection breaks before the answer is there, it is
+    /// Accepts all jobs of a batch with their webhooks, in one transaction. Where the connection breaks before the answer is there, it is
     /// done once more: the batch's id tells whether the first transaction was committed.
     ///
     /// # Errors
@@ -110,6 +111,7 @@ impl Store {
             return Ok(Made::FilesGone(gone));
         }
         insert_jobs(&mut transaction, new).await?;
+        insert_webhooks(&mut transaction, new).await?;
         transaction.commit().await?;
         Ok(Made::Yes)
     }
@@ -221,15 +223,16 @@ async fn insert_jobs(transaction: &mut Transaction, new: &NewBatch) -> Result<()
         r#"
         with item as (
             select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::numeric[],
-                                 $7::text[], $8::float8[], $9::float8[], $10::jsonb[], $11::jsonb[], $12::bytea[])
+                                 $7::text[], $8::float8[], $9::float8[], $10::jsonb[], $11::jsonb[], $12::bytea[],
+                                 $17::bool[])
                 as i (id, lane, class, max_attempts, units, price, currency, deadline_s, retention_s, task, metadata,
-                      request_hash)
+                      request_hash, told_early)
         ), job as (
             insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, deadline, expires_at,
-                              api_key_id, batch_id)
+                              api_key_id, batch_id, told_early)
             select id, $13, lane, class, max_attempts, units, price, currency,
                    now() + least(deadline_s, retention_s) * interval '1 second',
-                   now() + retention_s * interval '1 second', $14, $15
+                   now() + retention_s * interval '1 second', $14, $15, told_early
             from item
         ), request as (
             insert into job_requests (job_id, task, metadata, request_hash, traceparent)
@@ -252,7 +255,50 @@ async fn insert_jobs(transaction: &mut Transaction, new: &NewBatch) -> Result<()
         new.tenant.as_uuid(),
         jobs.first().and_then(|job| job.api_key),
         new.id.as_uuid(),
-        jobs.first().and_then(|job| job.traceparent.clone())
+        jobs.first().and_then(|job| job.traceparent.clone()),
+        &options().map(|it| it.webhook.as_ref().is_some_and(JobWebhook::is_told_early)).collect::<Vec<_>>()
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
+/// The webhooks that jobs of a batch name: one endpoint for each URL and form, as in [`Store::accept`].
+async fn insert_webhooks(transaction: &mut Transaction, new: &NewBatch) -> Result<(), Error> {
+    let named = || new.jobs.iter().filter_map(|job| Some((job, job.submission.options.webhook.as_ref()?)));
+    if named().next().is_none() {
+        return Ok(());
+    }
+    sqlx::query!(
+        r#"
+        with item as (
+            select job_id, form, url, string_to_array(events, ' ') as events
+            from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as i (job_id, form, url, events)
+        ), named as (
+            select distinct form, url from item
+        ), known as (
+            -- Locked against the sweeper.
+            select w.id, w.form, w.url from named n join webhooks w on w.form = n.form and w.url = n.url
+            where w.tenant_id = $5 and w.for_jobs
+            for key share of w
+        ), made as (
+            -- In order, so that two batches cannot wait for each other.
+            insert into webhooks (id, tenant_id, url, description, events, form, for_jobs)
+            select uuid_v7(), $5, n.url, '', '{}', n.form, true
+            from named n where not exists (select from known k where k.form = n.form and k.url = n.url)
+            order by n.form, n.url
+            on conflict (tenant_id, form, url) where for_jobs do update set updated_at = now()
+            returning id, form, url
+        )
+        insert into job_webhooks (job_id, webhook_id, events)
+        select i.job_id, e.id, i.events
+        from item i join (select * from known union all select * from made) e on e.form = i.form and e.url = i.url
+        "#,
+        &named().map(|(job, _)| job.id.as_uuid()).collect::<Vec<_>>(),
+        &named().map(|(_, webhook)| webhook.form.as_str().to_owned()).collect::<Vec<_>>(),
+        &named().map(|(_, webhook)| webhook.url.clone()).collect::<Vec<_>>(),
+        &named().map(|(_, webhook)| words(&webhook.events).join(" ")).collect::<Vec<_>>(),
+        new.tenant.as_uuid()
     )
     .execute(transaction)
     .await?;

@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use darkroom_jobs::{Event, Failure, FailureClass, JobId, JobWebhook, Retry, WebhookForm};
 use darkroom_store::testing::TestDatabase;
-use darkroom_store::{Beat, DeliveryAttempt, Outcome, Progress, Recorded, Replayed, Settled, Store, Verdict};
+use darkroom_store::{
+    AcceptedBatch, Beat, DeliveryAttempt, Outcome, Progress, Recorded, Replayed, Settled, Store, Verdict,
+};
 use uuid::Uuid;
 
 use crate::builder::{TestWorker, accept, new_job, picture, record, succeed, tenant};
+use crate::files::batch;
 use crate::job_webhooks::with_webhook;
 
 const DELIVERIES: &str = "select count(*) from webhook_deliveries";
@@ -122,6 +125,36 @@ async fn jobs_that_ask_for_their_end_alone_are_told_nothing_before() {
     store.heartbeat(&[beat(leased.lease, 1)]).await.unwrap();
     succeed(store, &leased).await;
     assert_eq!(told(store).await, [Event::JobOutput]);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn jobs_of_a_batch_tell_their_webhooks_however_many_batches_name_them_at_once() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    // The same endpoints in another order each.
+    let batch_of = |from: usize| {
+        let webhook = |place: usize| {
+            let url = format!("https://shop.example/{}", (from + place) % 20);
+            JobWebhook { url, ..everything() }
+        };
+        let mut jobs: Vec<_> = (0..40).map(|place| with_webhook(new_job(owner), webhook(place))).collect();
+        jobs.push(new_job(owner));
+        batch(owner, jobs)
+    };
+    let (one, other, third) = (batch_of(0), batch_of(7), batch_of(13));
+    let accepted =
+        tokio::join!(store.accept_batch(&one), store.accept_batch(&other), store.accept_batch(&third));
+    for accepted in [accepted.0, accepted.1, accepted.2] {
+        assert!(matches!(accepted.unwrap(), AcceptedBatch::Created(_)));
+    }
+    assert_eq!(database.count("select count(*) from webhooks").await, 20);
+    assert_eq!(database.count("select count(*) from job_webhooks").await, 120);
+    assert_eq!(database.count("select count(*) from jobs where told_early").await, 120);
+    let leased = TestWorker::start(store).await.take(store).await;
+    succeed(store, &leased).await;
+    assert_eq!(told(store).await, [Event::JobStarted, Event::JobOutput, Event::JobSucceeded]);
     database.drop_database().await;
 }
 

@@ -34,7 +34,7 @@ fn naming(tenant: TenantId, file: FileId) -> NewJob {
     NewJob { submission: Submission { lane, task, ..job.submission }, file: Some(file), ..job }
 }
 
-fn batch(tenant: TenantId, jobs: Vec<NewJob>) -> NewBatch {
+pub(crate) fn batch(tenant: TenantId, jobs: Vec<NewJob>) -> NewBatch {
     NewBatch {
         id: darkroom_jobs::BatchId::from_uuid(Uuid::now_v7()),
         tenant,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::BatchView;
 use crate::intake::{BatchItem, IdempotencyKey, Intake, Terms, trace_context};
 use crate::jobs::submit::REPLAYED;
-use crate::jobs::submit::schema::Submission;
+use crate::jobs::submit::schema::{Submission, SubmittedWebhook};
 use crate::{Error, Submitter};
 
 /// Jobs to be done. Unknown fields are refused; null counts as absent.
@@ -26,6 +26,9 @@ pub(crate) struct NewBatchSchema {
     jobs: Vec<Value>,
     /// Whether those that can be accepted are, where others cannot; false when absent.
     partial: Option<bool>,
+    /// Where it is told what becomes of the jobs that name no webhook themselves.
+    #[schema(value_type = Option<SubmittedWebhook>)]
+    webhook: Option<Value>,
 }
 
 /// A batch that was accepted, and what became of each document.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::Request;
-use darkroom_jobs::{BatchId, FileId, TenantId, parse_submission};
+use darkroom_jobs::{BatchId, FileId, TenantId};
 use darkroom_store::{AcceptedBatch as Outcome, Batch, File, Idempotency, NewBatch, NewJob};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::yield_now;
@@ -57,7 +57,11 @@ impl Intake {
         if let Some(batch) = self.replay_batch(&terms, &request_hash).await? {
             return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
         }
-        let (documents, missteps) = read(whole)?;
+        let (webhook, errors) = match self.default_webhook(&whole) {
+            Ok(webhook) => (webhook, Vec::new()),
+            Err(fields) => (None, fields.into_iter().map(ProblemField::from).collect()),
+        };
+        let (documents, missteps) = read(whole, errors)?;
         let received = documents.into_iter().map(|it| Received::with_image(self.mint.job_id(), it, None));
         let checked = self.check_all(&terms, received.collect(), missteps).await?;
         let failed = |it: &Checked| it.is_err();
@@ -65,8 +69,12 @@ impl Intake {
             return Err(all_fields(checked));
         }
         let items = items_of(&checked)?;
-        let (jobs, staged): (Vec<NewJob>, Vec<Option<Staged>>) =
+        let (mut jobs, staged): (Vec<NewJob>, Vec<Option<Staged>>) =
             checked.into_iter().filter_map(Result::ok).unzip();
+        for job in &mut jobs {
+            let own = &mut job.submission.options.webhook;
+            *own = own.take().or_else(|| webhook.clone());
+        }
         let new = NewBatch {
             id: BatchId::from_uuid(self.mint.uuid()),
             tenant: terms.key.tenant,
@@ -121,14 +129,10 @@ impl Intake {
 
     /// What can be said of a document without its picture.
     fn check_document(&self, received: &Received) -> Result<(), Error> {
-        if !received.document["webhook"].is_null() {
-            let expected = "expected none in a batch: make a webhook for all jobs by POST /v1/webhooks";
-            return Err(Error::Fields(vec![ProblemField::pointer("/webhook", "unsupported", expected)]));
-        }
         match received.named()? {
             Some(_) => self.check_around_picture(&received.document),
             None => {
-                parse_submission(&self.catalog, &received.document, None, 0)?;
+                self.parse(&received.document, None, 0)?;
                 Ok(())
             }
         }

@@ -1,6 +1,8 @@
 //! The webhook that a document names.
 
-use darkroom_jobs::{FieldError, InputImage, Invalid, Submission, parse_submission};
+use darkroom_jobs::{
+    FieldError, InputImage, Invalid, JobWebhook, Submission, parse_submission, parse_webhook,
+};
 use darkroom_outbound::{MAX_URL_BYTES, Refusal};
 use serde_json::Value;
 use url::Url;
@@ -30,6 +32,21 @@ impl Intake {
             (Err(_), _) => {}
         }
         parsed
+    }
+
+    /// The webhook of a document's jobs that name none themselves, with the same checks.
+    pub(super) fn default_webhook(&self, document: &Value) -> Result<Option<JobWebhook>, Vec<FieldError>> {
+        let Some(value) = document.get("webhook").filter(|value| !value.is_null()) else { return Ok(None) };
+        let mut parsed = parse_webhook(value);
+        if let Some((pointer, text)) = webhook_url(document) {
+            match (self.callable(text), &mut parsed) {
+                (Ok(url), Ok(webhook)) => webhook.url = url.into(),
+                (Err(refusal), Ok(_)) => return Err(vec![refused(pointer, refusal)]),
+                (Err(refusal), Err(fields)) => fields.push(refused(pointer, refusal)),
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        parsed.map(Some)
     }
 
     /// The URL as it is called, which may be longer than it was sent.

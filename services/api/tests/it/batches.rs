@@ -152,13 +152,44 @@ async fn one_mistake_refuses_the_whole_batch() {
 }
 
 #[tokio::test]
-async fn webhooks_of_single_jobs_are_refused_in_a_batch() {
+async fn jobs_of_a_batch_name_their_webhooks_or_have_the_batchs() {
+    let app = App::start().await;
+    let mut batch = of(3);
+    batch["webhook"] = json!("https://Shop.example/hooks");
+    batch["jobs"][0]["webhook"] = json!(null);
+    batch["jobs"][1]["webhook"] =
+        json!({"url": "https://shop.example/other", "events": ["job.started", "job.failed"]});
+    assert_eq!(submit(&app, &batch).await.status, 202);
+    let told = async |url: &str, events: &str| {
+        let sql = format!(
+            "select count(*) from job_webhooks j join webhooks w on w.id = j.webhook_id join jobs on jobs.id = j.job_id
+             where w.form || ' ' || w.url = 'native {url}' and array_to_string(j.events, ' ') = '{events}'
+               and told_early = ('job.started' = any(j.events))"
+        );
+        app.database.count(&sql).await
+    };
+    let ends = "job.succeeded job.failed job.canceled job.expired";
+    assert_eq!(told("https://shop.example/hooks", ends).await, 2);
+    assert_eq!(told("https://shop.example/other", "job.started job.failed").await, 1);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn webhooks_in_a_batch_that_cannot_be_called_are_named() {
     let app = App::start().await;
     let mut batch = of(2);
-    batch["jobs"][1]["webhook"] = json!("https://shop.example/hooks");
+    batch["jobs"][1]["webhook"] = json!("http://10.0.0.1/");
+    let answer = submit(&app, &batch).await;
+    assert_eq!(fields(&answer, "/errors"), named(&[("/jobs/1/webhook", "address")]));
+    batch["webhook"] = json!({"url": "http://10.0.0.1/", "events": ["job.queued"]});
+    batch["partial"] = json!(7);
     let answer = submit(&app, &batch).await;
     assert_eq!(answer.refusal(), (422, "invalid_request".to_owned()));
-    assert_eq!(fields(&answer, "/errors"), named(&[("/jobs/1/webhook", "unsupported")]));
+    let expected = [("/webhook/events/0", "choice"), ("/webhook/url", "address"), ("/partial", "type")];
+    assert_eq!(fields(&answer, "/errors"), named(&expected));
+    batch["webhook"] = json!("ftp://shop.example/");
+    batch["partial"] = json!(true);
+    assert_eq!(fields(&submit(&app, &batch).await, "/errors"), named(&[("/webhook", "url")]));
     assert_eq!(jobs(&app).await, 0);
     app.stop().await;
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{Error, ProblemField};
 
 const MAX_JOBS: usize = 1_000;
-const MEMBERS: [&str; 2] = ["jobs", "partial"];
+const MEMBERS: [&str; 3] = ["jobs", "partial", "webhook"];
 
 /// What documents that are no jobs do to the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,12 +16,11 @@ pub(super) enum Missteps {
     Leave,
 }
 
-/// The documents of the jobs.
-pub(super) fn read(whole: Value) -> Result<(Vec<Value>, Missteps), Error> {
+/// The documents of the jobs. `errors` are what was found in it before.
+pub(super) fn read(whole: Value, mut errors: Vec<ProblemField>) -> Result<(Vec<Value>, Missteps), Error> {
     let Value::Object(mut members) = whole else {
         return Err(Error::Fields(vec![ProblemField::pointer("", "type", "expected an object")]));
     };
-    let mut errors = Vec::new();
     let mut refuse = |pointer: &str, code: &str, detail: String| {
         errors.push(ProblemField::pointer(pointer, code, detail));
     };
@@ -46,7 +45,7 @@ pub(super) fn read(whole: Value) -> Result<(Vec<Value>, Missteps), Error> {
             Vec::new()
         }
     };
-    for name in members.keys() {
+    for name in members.keys().filter(|name| !MEMBERS.contains(&name.as_str())) {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
         refuse(&pointer, "unknown", format!("unknown field: expected one of {}", MEMBERS.join(", ")));
     }
@@ -61,7 +60,7 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named() {
-        let lines = |document: Value| match read(document) {
+        let lines = |document: Value| match read(document, Vec::new()) {
             Err(Error::Fields(fields)) => {
                 let lines =
                     fields.iter().map(|field| format!("{} [{}] {}", field.place(), field.code, field.detail));
@@ -73,7 +72,7 @@ mod tests {
         insta::assert_snapshot!(lines(json!({"partial": 1, "a/b": 2})), @"
         /partial [type] expected true or false
         /jobs [required] expected a list of 1 to 1000 documents
-        /a~1b [unknown] unknown field: expected one of jobs, partial
+        /a~1b [unknown] unknown field: expected one of jobs, partial, webhook
         ");
         assert_eq!(lines(json!({"jobs": []})), "/jobs [range] expected a list of 1 to 1000 documents");
         assert_eq!(lines(json!({"jobs": {}})), "/jobs [type] expected a list of 1 to 1000 documents");
@@ -90,7 +89,8 @@ mod tests {
             (json!(false), Missteps::Refuse),
             (json!(true), Missteps::Leave),
         ] {
-            assert_eq!(read(json!({"jobs": [1], "partial": partial})).unwrap(), (vec![json!(1)], missteps));
+            let document = json!({"jobs": [1], "partial": partial, "webhook": "https://shop.example/"});
+            assert_eq!(read(document, Vec::new()).unwrap(), (vec![json!(1)], missteps));
         }
     }
 }
