@@ -143,7 +143,8 @@ impl Store {
             select c.id as "id!", c.webhook_id as "webhook_id!", w.tenant_id, c.job_id, c.event as "event!",
                    c.created_at as "created_at!", c.failures as "failures!", w.url, w.form,
                    case when w.for_jobs then t.webhook_secret else w.secret end as "secret!",
-                   case when w.previous_secret_until > now() then w.previous_secret end as previous_secret,
+                   case when w.for_jobs and t.previous_webhook_secret_until > now() then t.previous_webhook_secret
+                        when w.previous_secret_until > now() then w.previous_secret end as previous_secret,
                    r.traceparent as "traceparent?", now() as "claimed_at!"
             from claimed c
             join webhooks w on w.id = c.webhook_id and w.deleted_at is null

@@ -3,10 +3,20 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use darkroom_jobs::TenantId;
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret, SecretSlice};
 
 use crate::{Error, Store};
+
+/// What signs the messages that jobs of a tenant ask for themselves.
+#[derive(Debug)]
+pub struct JobWebhookSecret {
+    /// The key.
+    pub secret: SecretSlice<u8>,
+    /// Until when the one before signs as well.
+    pub previous_until: Option<DateTime<Utc>>,
+}
 
 impl Store {
     /// How long an endpoint is kept that no job names: a URL may be named again soon.
@@ -16,12 +26,42 @@ impl Store {
     ///
     /// # Errors
     /// When the database is unavailable.
-    pub async fn webhook_secret(&self, tenant: TenantId) -> Result<Option<SecretSlice<u8>>, Error> {
-        let secret =
-            sqlx::query_scalar!("select webhook_secret from tenants where id = $1", tenant.as_uuid())
-                .fetch_optional(&self.pool)
-                .await?;
-        Ok(secret.map(SecretSlice::from))
+    pub async fn webhook_secret(&self, tenant: TenantId) -> Result<Option<JobWebhookSecret>, Error> {
+        let row = sqlx::query!(
+            "select webhook_secret, previous_webhook_secret_until from tenants where id = $1",
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| JobWebhookSecret {
+            secret: row.webhook_secret.into(),
+            previous_until: row.previous_webhook_secret_until,
+        }))
+    }
+
+    /// Replaces what signs the messages that jobs of this tenant ask for themselves; the secret before signs as well for
+    /// [`Self::ROTATION`]. `None` when there is no such tenant.
+    ///
+    /// # Errors
+    /// When the database is unavailable; the secret may have been replaced then.
+    pub async fn replace_webhook_secret(
+        &self,
+        tenant: TenantId,
+        secret: SecretSlice<u8>,
+    ) -> Result<Option<JobWebhookSecret>, Error> {
+        let until = sqlx::query_scalar!(
+            "update tenants
+             set previous_webhook_secret = webhook_secret, webhook_secret = $2,
+                 previous_webhook_secret_until = now() + $3 * interval '1 second'
+             where id = $1
+             returning previous_webhook_secret_until",
+            tenant.as_uuid(),
+            secret.expose_secret(),
+            Self::ROTATION.as_secs_f64()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(until.map(|previous_until| JobWebhookSecret { secret, previous_until }))
     }
 
     /// Forgets endpoints that no job names and for which nothing is pending, with their deliveries; at most `limit` of

@@ -68,6 +68,7 @@ pub use failed::{Attempt, FailedFilter, FailedJob, FailedPage, Standing};
 pub use files::{File, NewFile};
 pub use fleet::{RunningAttempt, WorkerDetail};
 pub use heartbeat::{Beat, Pulse};
+pub use job_webhooks::JobWebhookSecret;
 pub use keys::{ApiKey, KeyState, ListedKey, NewApiKey, Owner, Rotated, Scope, Successor};
 pub use lanes::LaneStatus;
 pub use lease::{Lease, LeaseRequest, LeasedJob};

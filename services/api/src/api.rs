@@ -144,6 +144,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(usage::show))
         .routes(routes!(webhooks::create::create, webhooks::list::list))
         .routes(routes!(webhooks::secret::secret))
+        .routes(routes!(webhooks::secret::rotate_secret))
         .routes(routes!(webhooks::show::show, webhooks::update::update, webhooks::delete::delete))
         .routes(routes!(webhooks::rotate::rotate))
         .routes(routes!(webhooks::test::test))

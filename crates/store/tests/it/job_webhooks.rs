@@ -67,10 +67,8 @@ async fn a_job_tells_its_own_endpoint_and_its_owners() {
 
     let mut due = store.claim_deliveries(&[], 10).await.unwrap();
     due.sort_by_key(|due| (due.tenant.as_uuid(), due.form != WebhookForm::Native));
-    let secrets = [store.webhook_secret(owner).await, store.webhook_secret(other).await].map(|secret| {
-        let secret = secret.unwrap().unwrap();
-        secret.expose_secret().to_vec()
-    });
+    let secrets = [store.webhook_secret(owner).await, store.webhook_secret(other).await]
+        .map(|secret| secret.unwrap().unwrap().secret.expose_secret().to_vec());
     let seen: Vec<_> = due
         .iter()
         .map(|due| (due.tenant, due.form, due.url.as_str(), due.secrets[0].expose_secret().to_vec()))
@@ -192,6 +190,38 @@ async fn an_endpoint_that_is_gone_is_told_of_the_next_job_all_the_same() {
     assert_eq!(due.job, Some(next));
     store.record_delivery(&answered(&due, 200), Verdict::Delivered).await.unwrap();
     assert!(store.claim_deliveries(&[], 10).await.unwrap().is_empty());
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn two_secrets_of_a_tenants_jobs_sign_during_a_rotation_and_one_after() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let (owner, other) = (tenant(store, "a").await, tenant(store, "b").await);
+    canceled(store, owner, named(URL, WebhookForm::Native)).await;
+    let before = store.webhook_secret(owner).await.unwrap().unwrap();
+    assert_eq!(before.previous_until, None);
+    let others = store.webhook_secret(other).await.unwrap().unwrap();
+    let rotated = store.replace_webhook_secret(owner, vec![2; 32].into()).await.unwrap().unwrap();
+    let shown = store.webhook_secret(owner).await.unwrap().unwrap();
+    assert!(rotated.previous_until.is_some() && shown.previous_until == rotated.previous_until);
+
+    let keys = |due: &DueDelivery| -> Vec<Vec<u8>> {
+        due.secrets.iter().map(|secret| secret.expose_secret().to_vec()).collect()
+    };
+    let due = claim_one(store).await;
+    assert_eq!(keys(&due), [vec![2; 32], before.secret.expose_secret().to_vec()]);
+    database
+        .execute(
+            "update tenants set previous_webhook_secret_until = now() where previous_webhook_secret is not null;
+             update webhook_deliveries set next_attempt_at = now()",
+        )
+        .await;
+    assert_eq!(keys(&claim_one(store).await), [vec![2; 32]]);
+    let left_alone = store.webhook_secret(other).await.unwrap().unwrap();
+    assert_eq!(left_alone.secret.expose_secret(), others.secret.expose_secret());
+    let nobody = TenantId::from_uuid(Uuid::now_v7());
+    assert!(store.replace_webhook_secret(nobody, vec![2; 32].into()).await.unwrap().is_none());
     database.drop_database().await;
 }
 

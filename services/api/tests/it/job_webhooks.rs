@@ -112,7 +112,7 @@ async fn a_request_to_fal_names_its_webhook_in_the_query() {
 }
 
 #[tokio::test]
-async fn the_secret_of_a_tenant_stays_the_same_in_every_form() {
+async fn the_secret_of_a_tenant_is_the_same_in_every_form_until_it_is_replaced() {
     let app = App::start().await;
     let shown = Answer::of(app.get("/v1/webhooks/secret")).await;
     assert_eq!((shown.status, shown.headers["cache-control"].as_str()), (200, "no-store"));
@@ -126,5 +126,13 @@ async fn the_secret_of_a_tenant_stays_the_same_in_every_form() {
     assert_ne!(Answer::of(other).await.text("/secret"), secret);
     let reader = app.anonymous(Method::GET, &app.url("/replicate/v1/webhooks/default/secret"));
     assert_eq!(Answer::of(reader.bearer_auth("dk_first_read")).await.status, 403);
+
+    assert_eq!(shown.raw("/previous_secret_until"), &Value::Null);
+    let rotated = Answer::of(app.post("/v1/webhooks/secret/rotate")).await;
+    assert_eq!((rotated.status, rotated.headers["cache-control"].as_str()), (200, "no-store"));
+    assert!(rotated.text("/secret") != secret && rotated.raw("/previous_secret_until").is_string());
+    assert_eq!(Answer::of(app.get("/v1/webhooks/secret")).await.raw(""), rotated.raw(""));
+    let replicate = Answer::of(app.get("/replicate/v1/webhooks/default/secret")).await;
+    assert_eq!(replicate.raw(""), &json!({"key": rotated.text("/secret")}));
     app.stop().await;
 }

@@ -39,6 +39,7 @@ async fn the_document_names_every_route() {
     post /v1/jobs
     post /v1/jobs/{id}/cancel
     post /v1/webhooks
+    post /v1/webhooks/secret/rotate
     post /v1/webhooks/{id}/deliveries/{delivery}/resend
     post /v1/webhooks/{id}/rotate-secret
     post /v1/webhooks/{id}/test

@@ -188,6 +188,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
     POST /v1/files
     POST /v1/jobs
     POST /v1/webhooks
+    POST /v1/webhooks/secret/rotate
       none: unauthorized
       wrong: unauthorized
       revoked: unauthorized

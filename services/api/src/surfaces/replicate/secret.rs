@@ -13,6 +13,6 @@ pub(super) async fn show(
     State(webhooks): State<Webhooks>,
     Submitter(key): Submitter,
 ) -> Result<([(HeaderName, &'static str); 1], Json<Value>), Error> {
-    let secret = webhooks.secret(key.tenant).await?;
+    let secret = webhooks.secret(key.tenant).await?.secret;
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({"key": secret}))))
 }
