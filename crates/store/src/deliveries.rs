@@ -91,15 +91,15 @@ pub enum Sending {
     NotFound,
 }
 
-struct DeliveryRow {
-    id: Uuid,
-    event: String,
-    job_id: Option<Uuid>,
-    state: String,
-    created_at: DateTime<Utc>,
-    next_attempt_at: DateTime<Utc>,
-    finished_at: Option<DateTime<Utc>>,
-    attempts: serde_json::Value,
+pub(crate) struct DeliveryRow {
+    pub(crate) id: Uuid,
+    pub(crate) event: String,
+    pub(crate) job_id: Option<Uuid>,
+    pub(crate) state: String,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) next_attempt_at: DateTime<Utc>,
+    pub(crate) finished_at: Option<DateTime<Utc>>,
+    pub(crate) attempts: serde_json::Value,
 }
 
 #[derive(Deserialize)]

@@ -4,10 +4,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::TenantId;
+use darkroom_jobs::{DeliveryId, JobId, TenantId};
 use secrecy::{ExposeSecret, SecretSlice};
+use uuid::Uuid;
 
-use crate::{Error, Store};
+use crate::deliveries::DeliveryRow;
+use crate::{Delivery, DeliveryFilter, DeliveryState, Error, Store};
 
 /// What signs the messages that jobs of a tenant ask for themselves.
 #[derive(Debug)]
@@ -62,6 +64,70 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         Ok(until.map(|previous_until| JobWebhookSecret { secret, previous_until }))
+    }
+
+    /// A page of what was sent to a job's own endpoint, newest first; empty when the tenant has no such job, or that no
+    /// endpoint.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn job_deliveries(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<Delivery>, Error> {
+        let rows = sqlx::query_as!(
+            DeliveryRow,
+            r#"select d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at,
+                      (select coalesce(jsonb_agg(jsonb_build_object(
+                              'started_at', a.started_at, 'duration_ms', a.duration_ms, 'status', a.status,
+                              'error', a.error, 'response', a.response) order by a.number), '[]')
+                       from webhook_attempts a where a.delivery_id = d.id) as "attempts!"
+               from webhook_deliveries d join webhooks w on w.id = d.webhook_id
+               where d.job_id = $1 and w.tenant_id = $2 and w.for_jobs
+                 and d.id < $3 and ($4::text is null or d.state = $4)
+               order by d.id desc limit $5"#,
+            job.as_uuid(),
+            tenant.as_uuid(),
+            filter.before.map_or(Uuid::max(), DeliveryId::as_uuid),
+            filter.state.map(DeliveryState::as_str),
+            filter.limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Delivery::try_from).collect()
+    }
+
+    /// Makes a delivery to a job's own endpoint pending again, with the whole schedule before it, whatever became of it.
+    /// `None` when the tenant has no such job, or that no such delivery.
+    ///
+    /// # Errors
+    /// When the database is unavailable; repeating the call is safe.
+    pub async fn resend_job_delivery(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        delivery: DeliveryId,
+    ) -> Result<Option<Delivery>, Error> {
+        let row = sqlx::query_as!(
+            DeliveryRow,
+            r#"update webhook_deliveries d
+               set state = 'pending', failures = 0, next_attempt_at = now(), finished_at = null
+               from webhooks w
+               where d.id = $1 and d.job_id = $2 and w.id = d.webhook_id and w.tenant_id = $3 and w.for_jobs
+               returning d.id, d.event, d.job_id, d.state, d.created_at, d.next_attempt_at, d.finished_at,
+                      (select coalesce(jsonb_agg(jsonb_build_object(
+                              'started_at', a.started_at, 'duration_ms', a.duration_ms, 'status', a.status,
+                              'error', a.error, 'response', a.response) order by a.number), '[]')
+                       from webhook_attempts a where a.delivery_id = d.id) as "attempts!""#,
+            delivery.as_uuid(),
+            job.as_uuid(),
+            tenant.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(Delivery::try_from).transpose()
     }
 
     /// Forgets endpoints that no job names and for which nothing is pending, with their deliveries; at most `limit` of

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{BatchId, Failure, JobId, JobState, Lane, Priority, Task, TenantId, Warning};
+use darkroom_jobs::{BatchId, Failure, JobId, JobState, JobWebhook, Lane, Priority, Task, TenantId, Warning};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -67,6 +67,8 @@ pub struct Job {
     pub replayed_by: Option<JobId>,
     /// The batch it was submitted with.
     pub batch: Option<BatchId>,
+    /// Its own webhook.
+    pub webhook: Option<JobWebhook>,
 }
 
 /// How far an attempt is.
@@ -141,6 +143,23 @@ struct JobRow {
     replay_of: Option<Uuid>,
     replayed_by: Option<Uuid>,
     batch_id: Option<Uuid>,
+    webhook_url: Option<String>,
+    webhook_form: Option<String>,
+    webhook_events: Option<Vec<String>>,
+}
+
+impl JobRow {
+    /// The endpoint that the job names itself.
+    fn webhook(&self) -> Result<Option<JobWebhook>, Error> {
+        let at = At { table: "job_webhooks", id: self.id };
+        let (Some(url), Some(form), Some(events)) =
+            (&self.webhook_url, &self.webhook_form, &self.webhook_events)
+        else {
+            return Ok(None);
+        };
+        let events = events.iter().map(|event| at.word("events", event)).collect::<Result<_, _>>()?;
+        Ok(Some(JobWebhook { url: url.clone(), form: at.word("form", form)?, events }))
+    }
 }
 
 impl TryFrom<JobRow> for Job {
@@ -152,7 +171,7 @@ impl TryFrom<JobRow> for Job {
         let attempt = At { table: "attempts", id: row.id };
         let priority = Priority::from_class(row.class)
             .ok_or_else(|| Error::bad_row("jobs", "class", row.id, format!("{} is no class", row.class)))?;
-        let state = at.word("state", &row.state)?;
+        let (state, webhook) = (at.word("state", &row.state)?, row.webhook()?);
         let failure = row
             .failure_class
             .map(|class| {
@@ -193,6 +212,7 @@ impl TryFrom<JobRow> for Job {
             replay_of: row.replay_of.map(JobId::from_uuid),
             replayed_by: row.replayed_by.map(JobId::from_uuid),
             batch: row.batch_id.map(BatchId::from_uuid),
+            webhook,
         })
     }
 }
@@ -208,7 +228,8 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?", j.replay_of, j.batch_id,
+                      a.timings as "timings?", j.replay_of, j.batch_id, w.url as "webhook_url?",
+                      w.form as "webhook_form?", h.events as "webhook_events?",
                       (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
@@ -216,6 +237,8 @@ impl Store {
                from jobs j
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt
+               left join job_webhooks h on h.job_id = j.id
+               left join webhooks w on w.id = h.webhook_id
                where j.id = $1 and j.tenant_id = $2 and j.deleted_at is null and j.swept_at is null"#,
             id.as_uuid(),
             tenant.as_uuid()
@@ -243,7 +266,8 @@ impl Store {
             r#"select j.id, j.tenant_id, j.lane, j.class, j.state, j.version, j.attempt, j.failures, j.price, j.cost,
                       j.currency, j.created_at, j.started_at, j.finished_at, j.deadline, j.expires_at,
                       j.failure_class, j.failure_message, r.task, r.metadata, a.progress as "progress?",
-                      a.timings as "timings?", j.replay_of, j.batch_id,
+                      a.timings as "timings?", j.replay_of, j.batch_id, w.url as "webhook_url?",
+                      w.form as "webhook_form?", h.events as "webhook_events?",
                       (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
@@ -251,6 +275,8 @@ impl Store {
                from jobs j
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt
+               left join job_webhooks h on h.job_id = j.id
+               left join webhooks w on w.id = h.webhook_id
                where j.tenant_id = $1 and j.deleted_at is null and j.swept_at is null
                  and j.id < $2
                  and ($3::text is null or j.state = $3)

@@ -135,6 +135,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(jobs::show::show, jobs::delete::delete))
         .routes(routes!(jobs::cancel::cancel))
         .routes(routes!(jobs::events::events))
+        .routes(routes!(jobs::deliveries::job_deliveries))
+        .routes(routes!(jobs::resend::resend_job_delivery))
         .routes(routes!(batches::submit::submit))
         .routes(routes!(batches::show::show))
         .routes(routes!(batches::cancel::cancel))

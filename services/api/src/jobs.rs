@@ -2,10 +2,12 @@
 
 pub(crate) mod cancel;
 pub(crate) mod delete;
+pub(crate) mod deliveries;
 pub(crate) mod events;
 pub(crate) mod follow;
 pub(crate) mod list;
 pub(crate) mod queue;
+pub(crate) mod resend;
 pub(crate) mod resource;
 pub(crate) mod show;
 pub(crate) mod submit;

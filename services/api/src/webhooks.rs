@@ -6,7 +6,7 @@ pub(crate) mod deliveries;
 mod document;
 pub(crate) mod list;
 pub(crate) mod resend;
-mod resource;
+pub(crate) mod resource;
 pub(crate) mod rotate;
 pub(crate) mod secret;
 pub(crate) mod show;

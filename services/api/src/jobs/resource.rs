@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use darkroom_jobs::{BatchId, Failure, ImageToText, InputImage, JobId, Quality, Task, TextToImage, Warning};
+use darkroom_jobs::{
+    BatchId, Event, Failure, ImageToText, InputImage, JobId, JobWebhook, Quality, Task, TextToImage, Warning,
+};
 use darkroom_store::{Artifact, Job, Progress};
 use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
@@ -75,8 +77,22 @@ pub struct JobView {
     pub replayed_by: Option<Uuid>,
     /// The batch it was submitted with.
     pub batch_id: Option<Uuid>,
+    /// The webhook that it was submitted with.
+    pub webhook: Option<JobWebhookView>,
     /// Where to look and what to do.
     pub links: JobLinks,
+}
+
+/// A job's own webhook.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = JobWebhook)]
+pub struct JobWebhookView {
+    /// Where messages are posted to.
+    #[schema(example = "https://shop.example/hooks/darkroom?order=7")]
+    pub url: String,
+    /// What is told. Replicate's `output` and `logs` are `job.output` and `job.progress`.
+    #[schema(example = json!(["job.succeeded", "job.failed"]))]
+    pub events: Vec<&'static str>,
 }
 
 /// Parameters of a job.
@@ -286,8 +302,15 @@ impl JobView {
             replay_of: job.replay_of.map(JobId::as_uuid),
             replayed_by: job.replayed_by.map(JobId::as_uuid),
             batch_id: job.batch.map(BatchId::as_uuid),
+            webhook: job.webhook.map(JobWebhookView::from),
             links: JobLinks::new(job.id, links),
         }
+    }
+}
+
+impl From<JobWebhook> for JobWebhookView {
+    fn from(webhook: JobWebhook) -> Self {
+        Self { url: webhook.url, events: webhook.events.into_iter().map(Event::as_str).collect() }
     }
 }
 

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use darkroom_jobs::DeliveryId;
-use darkroom_store::DeliveryFilter;
+use darkroom_store::{Delivery, DeliveryFilter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -24,6 +24,22 @@ pub(crate) struct DeliveryPage {
     deliveries: Vec<DeliveryView>,
     /// `cursor` of the next page; null on the last one.
     next_cursor: Option<String>,
+}
+
+impl DeliveryPage {
+    /// What is asked of the store: one more than the page holds, which tells whether there is a next one.
+    pub(crate) fn probe(filter: &DeliveryFilter) -> DeliveryFilter {
+        DeliveryFilter { limit: filter.limit + 1, ..filter.clone() }
+    }
+
+    /// The page, of what [`Self::probe`] found.
+    pub(crate) fn new(mut found: Vec<Delivery>, filter: &DeliveryFilter) -> Self {
+        let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let more = found.len() > page;
+        found.truncate(page);
+        let next_cursor = found.last().filter(|_| more).map(|delivery| cursor::encode(delivery.id.as_uuid()));
+        Self { deliveries: found.into_iter().map(DeliveryView::from).collect(), next_cursor }
+    }
 }
 
 /// List what was sent to a webhook, newest first.
@@ -53,22 +69,17 @@ pub(crate) async fn deliveries(
     WebhookPath(id): WebhookPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<DeliveryPage>, Error> {
-    let filter = parse(query.as_deref().unwrap_or_default()).map_err(Error::Fields)?;
+    let filter = wanted(query.as_deref())?;
     bounded(webhooks.store.webhook(tenant, id)).await?.ok_or(WEBHOOK)?;
-    // One more than the page holds tells whether there is a next one.
-    let probe = DeliveryFilter { limit: filter.limit + 1, ..filter };
-    let mut found = bounded(webhooks.store.deliveries(tenant, id, &probe)).await?;
-    let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
-    let more = found.len() > page;
-    found.truncate(page);
-    let next_cursor = found.last().filter(|_| more).map(|delivery| cursor::encode(delivery.id.as_uuid()));
-    Ok(Json(DeliveryPage { deliveries: found.into_iter().map(DeliveryView::from).collect(), next_cursor }))
+    let found = bounded(webhooks.store.deliveries(tenant, id, &DeliveryPage::probe(&filter))).await?;
+    Ok(Json(DeliveryPage::new(found, &filter)))
 }
 
-fn parse(query: &str) -> Result<DeliveryFilter, Vec<ProblemField>> {
+/// Which deliveries a query asks for.
+pub(crate) fn wanted(query: Option<&str>) -> Result<DeliveryFilter, Error> {
     let mut filter = DeliveryFilter { limit: DEFAULT_LIMIT, ..DeliveryFilter::default() };
-    let errors = query::read(query, |name, value| set(&mut filter, name, value));
-    if errors.is_empty() { Ok(filter) } else { Err(errors) }
+    let errors = query::read(query.unwrap_or_default(), |name, value| set(&mut filter, name, value));
+    if errors.is_empty() { Ok(filter) } else { Err(Error::Fields(errors)) }
 }
 
 fn set(filter: &mut DeliveryFilter, name: &str, value: &str) -> Result<(), ProblemField> {

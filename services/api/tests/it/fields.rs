@@ -73,7 +73,8 @@ async fn a_job_is_accepted_with_every_default_filled_in() {
         "state": "queued",
         "timings": null,
         "version": 1,
-        "warnings": []
+        "warnings": [],
+        "webhook": null
       }
     }
     "#);

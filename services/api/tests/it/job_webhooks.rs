@@ -97,6 +97,47 @@ async fn a_prediction_names_its_webhook_and_what_it_wants_to_hear() {
 }
 
 #[tokio::test]
+async fn a_job_shows_its_webhook_and_what_was_sent_to_it_to_its_owner() {
+    let app = App::start().await;
+    let url = format!("{URL}?token=x");
+    let own = json!({"url": url, "events": ["job.canceled"]});
+    let id = app.submit(&with_webhook(own.clone())).await.id();
+    let plain = app.submit(&picture()).await.id();
+    let shown = Answer::of(app.get(&format!("/v1/jobs/{id}"))).await;
+    assert_eq!(shown.raw("/webhook"), &own);
+    let listed = Answer::of(app.get("/v1/jobs")).await;
+    assert_eq!((listed.raw("/jobs/0/webhook"), listed.raw("/jobs/1/webhook")), (&Value::Null, &own));
+
+    // The tenant's own webhooks hear of both jobs, and their deliveries are listed there.
+    Answer::of(app.post("/v1/webhooks").json(&json!({"url": URL}))).await;
+    let deliveries =
+        async |id: &str, query: &str| Answer::of(app.get(&format!("/v1/jobs/{id}/deliveries{query}"))).await;
+    assert_eq!(deliveries(&id, "").await.raw(""), &json!({"deliveries": [], "next_cursor": null}));
+    for id in [&id, &plain] {
+        Answer::of(app.post(&format!("/v1/jobs/{id}/cancel"))).await;
+    }
+    assert_eq!(deliveries(&plain, "").await.raw("/deliveries"), &json!([]));
+    let page = deliveries(&id, "?state=pending&limit=1").await;
+    let delivery = page.raw("/deliveries/0");
+    assert_eq!((&delivery["event"], &delivery["job"]), (&json!("job.canceled"), &json!(id)));
+    assert_eq!(page.raw("/next_cursor"), &Value::Null);
+    assert_eq!(deliveries(&id, "?state=failed").await.raw("/deliveries"), &json!([]));
+    assert_eq!(deliveries(&id, "?state=lost").await.refusal(), (422, "invalid_request".to_owned()));
+
+    let resend = format!("/v1/jobs/{id}/deliveries/{}/resend", delivery["id"].as_str().unwrap());
+    app.database.execute("update webhook_deliveries set state = 'failed', finished_at = now()").await;
+    let resent = Answer::of(app.post(&resend)).await;
+    assert_eq!((resent.status, resent.text("/state")), (202, "pending".to_owned()));
+    let pending = "select count(*) from webhook_deliveries where state = 'pending'";
+    assert_eq!(app.database.count(pending).await, 1);
+    let of_another_job = Answer::of(app.post(&resend.replace(&id, &plain))).await;
+    assert_eq!(of_another_job.refusal(), (404, "not_found".to_owned()));
+    let stranger = app.anonymous(Method::GET, &app.url(&format!("/v1/jobs/{id}/deliveries")));
+    assert_eq!(Answer::of(stranger.bearer_auth(OTHER_KEY)).await.refusal(), (404, "not_found".to_owned()));
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_request_to_fal_names_its_webhook_in_the_query() {
     let app = App::start().await;
     let submit = async |query: &str| {

@@ -25,6 +25,7 @@ async fn the_document_names_every_route() {
     get /v1/files/{id}
     get /v1/jobs
     get /v1/jobs/{id}
+    get /v1/jobs/{id}/deliveries
     get /v1/jobs/{id}/events
     get /v1/models
     get /v1/usage
@@ -38,6 +39,7 @@ async fn the_document_names_every_route() {
     post /v1/files
     post /v1/jobs
     post /v1/jobs/{id}/cancel
+    post /v1/jobs/{id}/deliveries/{delivery}/resend
     post /v1/webhooks
     post /v1/webhooks/secret/rotate
     post /v1/webhooks/{id}/deliveries/{delivery}/resend

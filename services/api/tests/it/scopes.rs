@@ -170,6 +170,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
     GET /v1/batches/{id}
     GET /v1/files/{id}
     GET /v1/jobs/{id}
+    GET /v1/jobs/{id}/deliveries
     GET /v1/jobs/{id}/events
     GET /v1/webhooks/{id}
     GET /v1/webhooks/{id}/deliveries
@@ -217,6 +218,7 @@ async fn each_route_opens_to_the_keys_it_is_for() {
       operator read: operator_key
       operator submit: operator_key
 
+    POST /v1/jobs/{id}/deliveries/{delivery}/resend
     POST /v1/webhooks/{id}/deliveries/{delivery}/resend
       none: unauthorized
       wrong: unauthorized

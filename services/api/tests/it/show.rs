@@ -87,7 +87,8 @@ async fn a_finished_job_shows_everything() {
           "inference": 12.5
         },
         "version": 4,
-        "warnings": []
+        "warnings": [],
+        "webhook": null
       }
     }
     "#);

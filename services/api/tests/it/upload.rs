@@ -95,7 +95,8 @@ async fn a_picture_is_enough_for_a_caption() {
         "state": "queued",
         "timings": null,
         "version": 1,
-        "warnings": []
+        "warnings": [],
+        "webhook": null
       }
     }
     "#);
