@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::JobWebhook;
+
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +110,9 @@ pub struct Job {
     /// The job by which an operator runs this failed one again.
     #[serde(default)]
     pub replayed_by: Option<Uuid>,
+    /// The webhook that it was submitted with.
+    #[serde(default)]
+    pub webhook: Option<JobWebhook>,
     /// Where to look and what to do.
     pub links: Links,
 }

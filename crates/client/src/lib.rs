@@ -43,4 +43,7 @@ pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress,
 pub use model::{Download, Model, ModelList, ModelState};
 pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
 pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};
-pub use webhook::{Delivery, DeliveryAttempt, DeliveryFilter, DeliveryPage, Webhook, WebhookSettings};
+pub use webhook::{
+    Delivery, DeliveryAttempt, DeliveryFilter, DeliveryPage, JobWebhook, Webhook, WebhookSecret,
+    WebhookSettings,
+};

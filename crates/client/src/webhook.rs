@@ -111,6 +111,24 @@ pub struct DeliveryFilter {
     pub cursor: Option<String>,
 }
 
+/// A job's own webhook.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobWebhook {
+    /// Where messages are posted to.
+    pub url: String,
+    /// What is told, such as `job.succeeded`.
+    pub events: Vec<String>,
+}
+
+/// What signs the messages that jobs ask for themselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebhookSecret {
+    /// The secret, by the Standard Webhooks specification.
+    pub secret: String,
+    /// Until when the secret before the last rotation signs as well.
+    pub previous_secret_until: Option<DateTime<Utc>>,
+}
+
 #[derive(Deserialize)]
 struct WebhookList {
     webhooks: Vec<Webhook>,
@@ -182,7 +200,19 @@ impl Client {
     /// # Errors
     /// [`Error::Problem`] when a filter cannot be used, or with code `not_found`.
     pub async fn deliveries(&self, webhook: Uuid, filter: &DeliveryFilter) -> Result<DeliveryPage, Error> {
-        let mut url = self.url(&format!("v1/webhooks/{webhook}/deliveries"))?;
+        self.delivery_page(&format!("v1/webhooks/{webhook}/deliveries"), filter).await
+    }
+
+    /// A page of what was sent to a job's own webhook, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] when a filter cannot be used, or with code `not_found`.
+    pub async fn job_deliveries(&self, job: Uuid, filter: &DeliveryFilter) -> Result<DeliveryPage, Error> {
+        self.delivery_page(&format!("v1/jobs/{job}/deliveries"), filter).await
+    }
+
+    async fn delivery_page(&self, path: &str, filter: &DeliveryFilter) -> Result<DeliveryPage, Error> {
+        let mut url = self.url(path)?;
         let limit = filter.limit.map(|limit| limit.to_string());
         let parameters = [("state", &filter.state), ("limit", &limit), ("cursor", &filter.cursor)];
         for (name, value) in parameters {
@@ -200,6 +230,31 @@ impl Client {
     pub async fn resend_delivery(&self, webhook: Uuid, delivery: Uuid) -> Result<Delivery, Error> {
         let url = self.url(&format!("v1/webhooks/{webhook}/deliveries/{delivery}/resend"))?;
         self.transport.json(&Call::new(Method::POST, url)).await
+    }
+
+    /// Sends a message to a job's own webhook again, whatever became of it, and returns its delivery, yet to be made.
+    ///
+    /// # Errors
+    /// [`Error::Problem`] with code `not_found`.
+    pub async fn resend_job_delivery(&self, job: Uuid, delivery: Uuid) -> Result<Delivery, Error> {
+        let url = self.url(&format!("v1/jobs/{job}/deliveries/{delivery}/resend"))?;
+        self.transport.json(&Call::new(Method::POST, url)).await
+    }
+
+    /// What signs the messages that jobs ask for themselves.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job_webhook_secret(&self) -> Result<WebhookSecret, Error> {
+        self.transport.json(&Call::new(Method::GET, self.url("v1/webhooks/secret")?)).await
+    }
+
+    /// Replaces what signs the messages that jobs ask for themselves; the secret before signs as well for 24 hours.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn rotate_job_webhook_secret(&self) -> Result<WebhookSecret, Error> {
+        self.transport.json(&Call::new(Method::POST, self.url("v1/webhooks/secret/rotate")?)).await
     }
 
     async fn webhook_call(

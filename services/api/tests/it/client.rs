@@ -175,6 +175,34 @@ async fn usage_is_shown_by_day() {
 }
 
 #[tokio::test]
+async fn a_jobs_own_webhook_is_shown_with_what_was_sent_to_it() {
+    let app = App::start().await;
+    let client = client(&app);
+    let options = JobOptions { webhook: Some("https://shop.example/hooks".into()), ..JobOptions::default() };
+    let request = TextToImageRequest { options, ..TextToImageRequest::new("a red circle") };
+    let job = client.submit_text_to_image(&request).await.unwrap();
+    let webhook = job.webhook.unwrap();
+    let ends = ["job.succeeded", "job.failed", "job.canceled", "job.expired"];
+    assert_eq!(
+        (webhook.url.as_str(), webhook.events),
+        ("https://shop.example/hooks", ends.map(Into::into).into())
+    );
+    let filter = DeliveryFilter::default();
+    assert!(client.job_deliveries(job.id, &filter).await.unwrap().deliveries.is_empty());
+    client.cancel(job.id).await.unwrap();
+    let page = client.job_deliveries(job.id, &filter).await.unwrap();
+    assert_eq!((page.deliveries[0].event.as_str(), page.deliveries[0].job), ("job.canceled", Some(job.id)));
+    let resent = client.resend_job_delivery(job.id, page.deliveries[0].id).await.unwrap();
+    assert_eq!((resent.id, resent.state.as_str()), (page.deliveries[0].id, "pending"));
+
+    let secret = client.job_webhook_secret().await.unwrap();
+    let rotated = client.rotate_job_webhook_secret().await.unwrap();
+    assert!(rotated.secret != secret.secret && rotated.previous_secret_until.is_some());
+    assert_eq!(client.job_webhook_secret().await.unwrap(), rotated);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn webhooks_are_made_changed_tested_and_deleted() {
     let app = App::start().await;
     let client = client(&app);
