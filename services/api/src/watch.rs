@@ -11,14 +11,17 @@ use std::time::Duration;
 use darkroom_jobs::JobId;
 use darkroom_store::{Change, Changes, JobVersion, Preview, Store};
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::Error;
 use crate::deadline::bounded;
 
 /// How late a change is seen whose notification was lost. Also the pause before the database is asked again
 /// after a failure.
 const POLL_PERIOD: Duration = Duration::from_secs(1);
+/// How often is said that somebody looks on at a job: of what counts for [`Store::WATCHED_FOR`], two may be lost.
+const SAY_PERIOD: Duration = Duration::from_secs(3);
 
 /// What is known of a watched job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +63,8 @@ pub struct Watch {
 struct Shown {
     latest: watch::Sender<Option<Arc<Preview>>>,
     viewers: usize,
+    /// When it was last said that somebody looks on.
+    said: Option<Instant>,
 }
 
 /// One who looks on.
@@ -98,8 +103,8 @@ impl Watch {
     /// Begins to look on at a job: from now on a worker that runs it makes previews.
     pub(crate) fn view(&self, id: JobId) -> Viewing {
         let mut previews = lock(&self.previews);
-        let shown =
-            previews.entry(id).or_insert_with(|| Shown { latest: watch::Sender::new(None), viewers: 0 });
+        let nothing = || Shown { latest: watch::Sender::new(None), viewers: 0, said: None };
+        let shown = previews.entry(id).or_insert_with(nothing);
         shown.viewers += 1;
         Viewing { watch: self.clone(), id, latest: shown.latest.subscribe() }
     }
@@ -116,7 +121,7 @@ impl Watch {
             return;
         }
         let shown = async {
-            bounded(store.watch_jobs(&ids)).await?;
+            self.say_watched(store).await?;
             bounded(store.previews(&ids)).await
         };
         match shown.await {
@@ -136,6 +141,23 @@ impl Watch {
             }
             Err(error) => tracing::debug!(%error, "failed to fetch previews"),
         }
+    }
+
+    /// Says of which jobs somebody wants previews, where that was not said lately.
+    async fn say_watched(&self, store: &Store) -> Result<(), Error> {
+        let now = Instant::now();
+        let due = |shown: &Shown| shown.said.is_none_or(|said| now - said >= SAY_PERIOD);
+        let ids: Vec<JobId> =
+            lock(&self.previews).iter().filter(|(_, shown)| due(shown)).map(|(id, _)| *id).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        bounded(store.watch_jobs(&ids)).await?;
+        let mut previews = lock(&self.previews);
+        for id in &ids {
+            previews.entry(*id).and_modify(|shown| shown.said = Some(now));
+        }
+        Ok(())
     }
 
     async fn listen(&self, store: &Store, stop: &CancellationToken) {
