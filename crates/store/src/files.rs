@@ -85,16 +85,22 @@ impl Store {
     /// How long a file is kept after it was last used, in seconds.
     pub const KEEP_FILE_SECONDS: f64 = 30.0 * 24.0 * 3600.0;
 
+    /// Most files of a tenant.
+    pub const MAX_FILES: i64 = 10_000;
+
     /// Records a file, or finds the tenant's file with the same content, which then has another id and is kept for as
-    /// long as a new one.
+    /// long as a new one. `None` when it is new and the tenant has [`Self::MAX_FILES`]; those that are recorded at the
+    /// same moment may be more.
     ///
     /// # Errors
     /// When the database is unavailable; repeating the call is safe.
-    pub async fn record_file(&self, new: &NewFile) -> Result<File, Error> {
-        sqlx::query_as!(
+    pub async fn record_file(&self, new: &NewFile) -> Result<Option<File>, Error> {
+        let row = sqlx::query_as!(
             FileRow,
             "insert into files (id, tenant_id, sha256, content_type, size_bytes, width, height, expires_at)
-             values ($1, $2, $3, $4, $5, $6, $7, now() + $8 * interval '1 second')
+             select $1, $2, $3, $4, $5, $6, $7, now() + $8 * interval '1 second'
+             where exists (select from files where tenant_id = $2 and sha256 = $3 and deleted_at is null)
+                or (select count(*) from files where tenant_id = $2 and deleted_at is null) < $9
              on conflict (tenant_id, sha256) where deleted_at is null do update set expires_at = excluded.expires_at
              returning id, sha256, content_type, size_bytes, width, height, created_at, expires_at",
             new.id.as_uuid(),
@@ -104,11 +110,12 @@ impl Store {
             i64::try_from(new.size_bytes).unwrap_or(i64::MAX),
             i32::try_from(new.width).unwrap_or(i32::MAX),
             i32::try_from(new.height).unwrap_or(i32::MAX),
-            Self::KEEP_FILE_SECONDS
+            Self::KEEP_FILE_SECONDS,
+            Self::MAX_FILES
         )
-        .fetch_one(&self.pool)
-        .await?
-        .try_into()
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(File::try_from).transpose()
     }
 
     /// A tenant's file; `None` when it is deleted or its time is over.

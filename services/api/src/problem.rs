@@ -106,6 +106,9 @@ pub enum Error {
     /// The tenant has as many webhooks as it may.
     #[error("there are {} webhooks already: delete one first", darkroom_store::Store::MAX_WEBHOOKS)]
     TooManyWebhooks,
+    /// The tenant has as many files as it may.
+    #[error("there are {} files already: delete one first", darkroom_store::Store::MAX_FILES)]
+    TooManyFiles,
     /// Nothing is sent to this webhook.
     #[error("the webhook is disabled: enable it first")]
     WebhookDisabled,
@@ -192,6 +195,7 @@ impl Error {
             Self::AlreadyFinal(_) => (S::CONFLICT, "job_already_final", "Job is final already"),
             Self::NotFinal(_) => (S::CONFLICT, "job_not_final", "Job is not final yet"),
             Self::TooManyWebhooks => (S::CONFLICT, "too_many_webhooks", "Too many webhooks"),
+            Self::TooManyFiles => (S::CONFLICT, "too_many_files", "Too many files"),
             Self::WebhookDisabled => (S::CONFLICT, "webhook_disabled", "Webhook disabled"),
             Self::NameTaken { .. } => (S::CONFLICT, "name_taken", "Name taken"),
             Self::KeyStopped => (S::CONFLICT, "key_stopped", "Key does not work"),

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use darkroom_client::CaptionRequest;
+use darkroom_client::{CaptionRequest, TextToImageRequest};
 use darkroom_e2e::{Catalog, Deployment, blobs, until};
+use uuid::Uuid;
 
 use crate::verify::{request, running, succeeded};
 
@@ -54,6 +55,43 @@ async fn what_a_canceled_attempt_left_without_an_artifact_is_deleted() {
     client.cancel(job.id).await.unwrap();
     until("the object is gone", Duration::from_secs(30), || async {
         (objects(format!("jobs/{}/", job.id)).await == 0).then_some(())
+    })
+    .await;
+    drop(worker);
+    deployment.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_expired_file_is_deleted_once_no_job_names_it() {
+    let deployment = Deployment::with(&Catalog::fake(1).with_captions(), &SWEEPING).await;
+    let client = deployment.tenant("a").await;
+    let worker = deployment.worker().await;
+    let pictures = TextToImageRequest { images: Some(2), ..request("a red circle", 1) };
+    let pictures = succeeded(&client, &client.submit_text_to_image(&pictures).await.unwrap()).await;
+    drop(worker);
+    let upload = async |index: usize| {
+        client.upload(client.fetch(&pictures.artifacts[index].url).await.unwrap()).await.unwrap().id
+    };
+    let (unused, used) = (upload(0).await, upload(1).await);
+    let asking = CaptionRequest { image_file: Some(used), ..CaptionRequest::default() };
+    let caption = client.submit_caption(&asking).await.unwrap();
+    let there = async |id: Uuid| objects(format!("files/{id}")).await == 1;
+    assert!(there(unused).await && there(used).await);
+
+    deployment.database.execute("update files set expires_at = now()").await;
+    let rows = async || deployment.database.count("select count(*) from files").await;
+    until("the file that no job names is gone", Duration::from_secs(30), || async {
+        (!there(unused).await && rows().await == 1).then_some(())
+    })
+    .await;
+    assert!(client.file(used).await.is_err(), "no other job can name it");
+    let worker = deployment.worker().await;
+    succeeded(&client, &caption).await;
+    assert!(there(used).await, "an operator may run the job again");
+
+    client.delete(caption.id).await.unwrap();
+    until("the other one is gone", Duration::from_secs(30), || async {
+        (!there(used).await && rows().await == 0).then_some(())
     })
     .await;
     drop(worker);

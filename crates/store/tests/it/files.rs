@@ -15,7 +15,7 @@ async fn file(store: &Store, tenant: TenantId) -> FileId {
         width: 1,
         height: 1,
     };
-    store.record_file(&new).await.unwrap().id
+    store.record_file(&new).await.unwrap().unwrap().id
 }
 
 /// A job that names the file.

@@ -44,6 +44,7 @@ pub(crate) struct FileBytes(Vec<u8>);
         )),
         (status = 200, description = "It was there before, and is kept for another 30 days.", body = FileView),
         (status = 400, description = "`malformed_body`, `unsupported_image` or `image_dimensions`."),
+        (status = 409, description = "`too_many_files`: there are 10,000 already."),
         (status = 413, description = "The picture is too large."),
         (status = 415, description = "Neither a form nor a picture."),
         (status = 422, description = "The picture is missing or empty, or a part is unknown."),

@@ -70,12 +70,16 @@ impl Intake {
 
     async fn record_file(&self, new: NewFile, image: ReceivedImage) -> Result<Kept, Error> {
         let recorded = bounded(self.store.record_file(&new)).await;
-        let known = recorded.as_ref().is_ok_and(|file| file.id != new.id);
-        if let Some(staged) = image.staged.filter(|_| !known) {
-            // Also where the database did not answer: it may have the row. An object without one is swept.
+        let kept = match &recorded {
+            Ok(recorded) => recorded.as_ref().is_some_and(|file| file.id == new.id),
+            // The database may have the row. An object without one is swept.
+            Err(_) => true,
+        };
+        if let Some(staged) = image.staged.filter(|_| kept) {
             staged.keep();
         }
-        Ok(if known { Kept::Known(recorded?) } else { Kept::New(recorded?) })
+        let file = recorded?.ok_or(Error::TooManyFiles)?;
+        Ok(if kept { Kept::New(file) } else { Kept::Known(file) })
     }
 
     /// Reads the body, as a form or a picture.

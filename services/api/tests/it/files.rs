@@ -226,3 +226,31 @@ async fn a_repeated_submission_finds_its_job_without_the_file() {
     assert_eq!(refused(&app.submit(&document(&file)).await).1, "unknown_file");
     app.stop().await;
 }
+
+#[tokio::test]
+async fn ten_thousand_files_are_enough() {
+    let app = App::start_with(storage("darkroom-test-many-files")).await;
+    app.blobs.ensure_bucket().await.unwrap();
+    app.blobs.delete_prefix("files/").await.unwrap();
+    let first = send(&app, png(33, 20)).await;
+    app.database
+        .execute(
+            "insert into files (id, tenant_id, sha256, content_type, size_bytes, width, height, expires_at)
+             select uuid_v7(), tenant_id, sha256(n::text::bytea), content_type, 1, 1, 1, expires_at
+             from files, generate_series(2, 10000) n",
+        )
+        .await;
+    let refused = send(&app, png(34, 20)).await;
+    assert_eq!(refused.refusal(), (409, "too_many_files".to_owned()));
+    eventually("its object is deleted", async || {
+        app.blobs.list("files/", None, 10).await.unwrap().len() == 1
+    })
+    .await;
+    assert_eq!((send(&app, png(33, 20)).await.status, first.status), (200, 201), "it is there already");
+    let other = as_key(&app, OTHER_KEY, Method::POST, "/v1/files").header("content-type", "image/png");
+    assert_eq!(Answer::of(other.body(png(34, 20))).await.status, 201);
+    let delete = as_key(&app, KEY, Method::DELETE, &format!("/v1/files/{}", first.id()));
+    assert_eq!(Answer::of(delete).await.status, 204);
+    assert_eq!(send(&app, png(34, 20)).await.status, 201);
+    app.stop().await;
+}
