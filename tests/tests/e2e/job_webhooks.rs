@@ -221,3 +221,42 @@ async fn a_jobs_own_webhook_is_told_of_its_start() {
     drop(worker);
     deployment.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_a_batch_are_told_and_told_again_with_either_secret() {
+    let (deployment, _) = deployment().await;
+    let tenant = Tenant::of(&deployment, "a").await;
+    let receiver = Receiver::start(&[Manner::Status(204)]).await;
+    let worker = deployment.worker().await;
+    let document = json!({"pipeline": "text-to-image", "input": {"prompt": "a"}});
+    let batch = json!({"jobs": [document, document], "webhook": receiver.url});
+    let accepted = tenant.call("POST", "/v1/batches", batch).await;
+    let ids: Vec<&Value> = (0..2).map(|index| &accepted["jobs"][index]["id"]).collect();
+    let told = received(&receiver, 2).await;
+    let before = secret(&tenant).await;
+    for message in &told {
+        verify(&before, message);
+        assert!(ids.contains(&&message.json()["data"]["id"]));
+    }
+
+    let deliveries = format!("/v1/jobs/{}/deliveries", text(ids[0]));
+    let delivered = until("it is written down", Duration::from_secs(60), || async {
+        let listed = tenant.get(&format!("{deliveries}?state=delivered")).await;
+        listed["deliveries"].get(0).cloned()
+    })
+    .await;
+    assert_eq!(
+        (&delivered["event"], &delivered["attempts"][0]["status"]),
+        (&json!("job.succeeded"), &json!(204))
+    );
+    let after = text(&tenant.post("/v1/webhooks/secret/rotate").await["secret"]);
+    tenant.post(&format!("{deliveries}/{}/resend", text(&delivered["id"]))).await;
+    let again = received(&receiver, 3).await.remove(2);
+    assert_eq!(again.header("webhook-id"), text(&delivered["id"]));
+    assert_ne!(before, after);
+    for secret in [&before, &after] {
+        verify(secret, &again);
+    }
+    drop(worker);
+    deployment.end().await;
+}
