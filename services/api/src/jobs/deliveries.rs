@@ -5,8 +5,9 @@ use axum::extract::{RawQuery, State};
 
 use super::{JobPath, Jobs};
 use crate::deadline::bounded;
+use crate::openapi::words;
 use crate::webhooks::deliveries::{DeliveryPage, wanted};
-use crate::{Error, Problem, Reader};
+use crate::{Error, Reader};
 
 /// List what was sent to a job's own webhook, newest first.
 ///
@@ -14,19 +15,18 @@ use crate::{Error, Problem, Reader};
 #[utoipa::path(
     get,
     path = "/v1/jobs/{id}/deliveries",
+    operation_id = "list_job_deliveries",
     tag = "webhooks",
     params(
         ("id" = uuid::Uuid, Path, description = "The job's id."),
-        ("state" = Option<String>, Query, description = "Only deliveries in this state: `pending`, `delivered`, `failed`."),
+        ("state" = Option<words::DeliveryState>, Query, description = "Only deliveries in this state: `pending`, `delivered`, `failed`."),
         ("limit" = Option<u32>, Query, description = "Deliveries per page, 1 to 100.", minimum = 1, maximum = 100),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
     responses(
         (status = 200, description = "A page.", body = DeliveryPage),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such job.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "Every parameter that cannot be used.", body = Problem,
-         content_type = "application/problem+json"),
+        (status = 404, description = "No such job."),
+        (status = 422, description = "Every parameter that cannot be used."),
     ),
     security(("key" = []))
 )]

@@ -9,7 +9,7 @@ use darkroom_jobs::{DeliveryId, JobId};
 use super::Jobs;
 use crate::deadline::bounded;
 use crate::webhooks::resource::DeliveryView;
-use crate::{Error, Problem, Submitter};
+use crate::{Error, Submitter};
 
 /// The ids of a job and of a delivery.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for JobDeliveryPath {
 #[utoipa::path(
     post,
     path = "/v1/jobs/{id}/deliveries/{delivery}/resend",
+    operation_id = "resend_job_delivery",
     tag = "webhooks",
     params(
         ("id" = uuid::Uuid, Path, description = "The job's id."),
@@ -41,8 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for JobDeliveryPath {
     ),
     responses(
         (status = 202, description = "The delivery, yet to be made.", body = DeliveryView),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
-        (status = 404, description = "No such delivery.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such delivery."),
     ),
     security(("key" = []))
 )]

@@ -71,10 +71,10 @@ pub(crate) async fn secret(
 #[utoipa::path(
     post,
     path = "/v1/webhooks/secret/rotate",
+    operation_id = "rotate_job_webhook_secret",
     tag = "webhooks",
     responses(
         (status = 200, description = "The new secret.", body = WebhookSecret),
-        (status = 401, description = "No working key.", body = Problem, content_type = "application/problem+json"),
     ),
     security(("key" = []))
 )]
