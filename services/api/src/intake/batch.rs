@@ -54,7 +54,8 @@ impl Intake {
     pub(crate) async fn accept_batch(&self, terms: Terms, body: Document) -> Result<AcceptedJobs, Error> {
         let (whole, _place) = body.into_json()?;
         let request_hash = request_hash(&whole, None);
-        if let Some(batch) = self.replay_batch(&terms, &request_hash).await? {
+        let key = terms.idempotency_key.as_ref().map(IdempotencyKey::as_str);
+        if let Some(batch) = self.replay_batch(terms.key.tenant, key, &request_hash).await? {
             return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
         }
         let (webhook, errors) = match self.default_webhook(&whole) {
@@ -185,7 +186,11 @@ impl Intake {
         staged: Vec<Staged>,
     ) -> Result<AcceptedJobs, Error> {
         if let Some(refusal) = self.admission.refusal(&key, &new.jobs).await {
-            return Err(refusal.into());
+            // What was accepted meanwhile is answered, however much waits now.
+            let batch =
+                self.replay_batch(key.tenant, new.idempotency_key.as_deref(), &new.request_hash).await?;
+            let batch = batch.ok_or_else(|| Error::from(refusal))?;
+            return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
         }
         match bounded(self.store.accept_batch(&new)).await {
             Ok(Outcome::Created(batch)) => {
@@ -207,9 +212,14 @@ impl Intake {
     }
 
     /// The batch of an earlier submission with the same key.
-    async fn replay_batch(&self, terms: &Terms, request_hash: &[u8; 32]) -> Result<Option<Batch>, Error> {
-        let Some(key) = terms.idempotency_key.as_ref().map(IdempotencyKey::as_str) else { return Ok(None) };
-        let replay = self.store.replay_batch(terms.key.tenant, Idempotency { key, request_hash });
+    async fn replay_batch(
+        &self,
+        tenant: TenantId,
+        key: Option<&str>,
+        request_hash: &[u8; 32],
+    ) -> Result<Option<Batch>, Error> {
+        let Some(key) = key else { return Ok(None) };
+        let replay = self.store.replay_batch(tenant, Idempotency { key, request_hash });
         match bounded(replay).await? {
             Some(Outcome::Created(batch) | Outcome::Replayed(batch)) => Ok(Some(batch)),
             Some(Outcome::KeyReused) => Err(Error::KeyReused),
