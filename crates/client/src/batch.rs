@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ pub enum Missteps {
 }
 
 /// A batch as it was accepted, or as it stands.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Batch {
     /// Its id.
     pub id: Uuid,
@@ -54,7 +54,7 @@ pub struct BatchItem {
 }
 
 /// A page of a batch.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BatchPage {
     /// The batch.
     #[serde(flatten)]
@@ -85,12 +85,13 @@ impl Client {
         self.transport.json(&call).await
     }
 
-    /// A batch and a page of its jobs.
+    /// A batch and a page of at most `limit` of its jobs, 1 to 100.
     ///
     /// # Errors
     /// [`Error::Problem`] with code `not_found` when there is none.
-    pub async fn batch(&self, id: Uuid, cursor: Option<&str>) -> Result<BatchPage, Error> {
+    pub async fn batch(&self, id: Uuid, limit: u32, cursor: Option<&str>) -> Result<BatchPage, Error> {
         let mut url = self.url(&format!("v1/batches/{id}"))?;
+        url.query_pairs_mut().append_pair("limit", &limit.to_string());
         if let Some(cursor) = cursor {
             url.query_pairs_mut().append_pair("cursor", cursor);
         }

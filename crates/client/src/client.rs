@@ -89,19 +89,6 @@ impl Client {
         self.submit_document(document, idempotency_key).await
     }
 
-    /// Checks a document as if it were submitted, and says what it would cost and how long it would wait: the answer
-    /// as it came.
-    ///
-    /// # Errors
-    /// [`Error::Problem`] as for [`Self::submit`].
-    pub async fn dry_run(&self, document: &Value) -> Result<Value, Error> {
-        let mut url = self.url("v1/jobs")?;
-        url.query_pairs_mut().append_pair("dry_run", "true");
-        let mut call = Call::new(Method::POST, url);
-        call.body = Body::Json(serde_json::to_vec(document).map_err(unwritable)?);
-        self.transport.json(&call).await
-    }
-
     /// Submits a picture that was sent before, or lies at a URL, to be described.
     ///
     /// # Errors

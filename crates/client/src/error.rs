@@ -62,6 +62,12 @@ impl Error {
         }
     }
 
+    /// Whether the same call may succeed later, with nothing changed by the caller: the service was not reached, or is
+    /// not able to answer now.
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Transport(_)) || matches!(self.status(), Some(429 | 502..=504))
+    }
+
     /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         match self {

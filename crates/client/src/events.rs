@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 use reqwest::header::HeaderName;
 use reqwest::{Method, Response, StatusCode};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::client::header;
@@ -16,8 +19,8 @@ use crate::{Client, Error, Job, Progress};
 
 /// Pause before a stream that broke is taken up again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often in a row it may break before anything is told.
-const MAX_BREAKS: u32 = 30;
+/// How long nothing may be heard, from the first break on, before the service is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is told of a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,8 +44,9 @@ pub struct Preview {
     pub step: u32,
     /// Media type of the file.
     pub content_type: String,
-    /// The file in base64.
-    pub content: String,
+    /// The file.
+    #[serde(deserialize_with = "from_base64")]
+    pub content: Bytes,
 }
 
 /// Whether pictures in work are told as well.
@@ -63,13 +67,14 @@ struct Following {
     read: Vec<u8>,
     /// The version told last.
     last: Option<i32>,
-    breaks: u32,
+    /// When it broke, unless something was told since.
+    broken_at: Option<Instant>,
     ended: bool,
 }
 
 impl Client {
     /// The job as it stands, and everything that happens to it, until it is final. A connection that breaks is made
-    /// again, and goes on after the version that was told last.
+    /// again for half a minute, and goes on after the version that was told last.
     ///
     /// # Errors
     /// The stream ends with the first error that does not pass: [`Error::Problem`] with code `not_found`, for one.
@@ -86,7 +91,7 @@ impl Client {
             response: None,
             read: Vec::new(),
             last: None,
-            breaks: 0,
+            broken_at: None,
             ended: false,
         };
         stream::unfold(following, async |mut following| {
@@ -108,8 +113,8 @@ impl Following {
             }
             match self.read_on().await {
                 Ok(()) => {}
-                Err(error) if self.passes(&error) => {
-                    (self.response, self.breaks) = (None, self.breaks + 1);
+                Err(error) if error.passes() && self.is_worth_another_try() => {
+                    self.response = None;
                     self.read.clear();
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -118,9 +123,8 @@ impl Following {
         }
     }
 
-    /// Whether it is worth another try.
-    fn passes(&self, error: &Error) -> bool {
-        matches!(error, Error::Transport(_)) && self.breaks < MAX_BREAKS
+    fn is_worth_another_try(&mut self) -> bool {
+        self.broken_at.get_or_insert_with(Instant::now).elapsed() < PATIENCE
     }
 
     /// Reads some more, over a connection that is made where there is none.
@@ -162,7 +166,7 @@ impl Following {
         let end = self.read.windows(2).position(|two| two == b"\n\n")?;
         let block: Bytes = self.read.drain(..end + 2).collect();
         let event = event(&String::from_utf8_lossy(&block))?;
-        self.breaks = 0;
+        self.broken_at = None;
         if let Ok(JobEvent::Job(job)) = &event {
             self.last = Some(job.version);
             self.ended = job.state.is_final();
@@ -190,6 +194,11 @@ fn event(block: &str) -> Option<Result<JobEvent, Error>> {
     Some(event.map_err(|source| Error::Answer { status: StatusCode::OK, source: Some(source) }))
 }
 
+fn from_base64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    BASE64_STANDARD.decode(text).map(Bytes::from).map_err(de::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,5 +211,16 @@ mod tests {
         assert_eq!(progress.unwrap().unwrap(), JobEvent::Progress(expected));
         assert_eq!(event("event:new\ndata:{}\n").unwrap().unwrap(), JobEvent::Other);
         assert!(event("event: job\ndata: {\n").unwrap().is_err());
+    }
+
+    #[test]
+    fn previews_are_files() {
+        let preview = |content: &str| {
+            let head = r#"{"image":0,"step":2,"content_type":"image/webp","content":"#;
+            event(&format!("event: preview\ndata: {head}\"{content}\"}}\n")).unwrap()
+        };
+        let Ok(JobEvent::Preview(told)) = preview("UklGRg==") else { panic!("no preview") };
+        assert_eq!(told.content, "RIFF");
+        assert!(preview("?").is_err());
     }
 }

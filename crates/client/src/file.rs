@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use reqwest::Method;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::transport::{Body, Call};
 use crate::{Client, Error};
 
 /// A picture that jobs can name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Its id, for [`crate::CaptionRequest::image_file`].
     pub id: Uuid,

@@ -24,6 +24,7 @@
 pub mod admin;
 mod batch;
 mod client;
+mod dry_run;
 mod error;
 mod events;
 mod file;
@@ -36,12 +37,13 @@ mod webhook;
 
 pub use batch::{AcceptedBatch, Batch, BatchItem, BatchPage, Missteps};
 pub use client::{Client, JobFilter};
+pub use dry_run::DryRun;
 pub use error::{Error, FieldError, Problem};
 pub use events::{JobEvent, Preview, Previews};
 pub use file::File;
 pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress, QueuePlace, Warning};
 pub use model::{Download, Model, ModelList, ModelState};
-pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
+pub use request::{CaptionRequest, JobOptions, JobWebhook, TextToImageRequest};
 pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};
 pub use webhook::{
     Delivery, DeliveryAttempt, DeliveryFilter, DeliveryPage, JobWebhook, Webhook, WebhookSecret,

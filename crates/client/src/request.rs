@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// A picture from words. Everything but the prompt has a default in the catalog.
@@ -64,6 +65,11 @@ impl TextToImageRequest {
         Self { prompt: prompt.into(), ..Self::default() }
     }
 
+    /// The JSON document of its submission.
+    pub fn to_document(&self) -> Value {
+        json!(self.document())
+    }
+
     pub(crate) fn document(&self) -> Document<'_, Self> {
         Document {
             pipeline: "text-to-image",
@@ -95,6 +101,11 @@ pub struct CaptionRequest {
 }
 
 impl CaptionRequest {
+    /// The JSON document of its submission.
+    pub fn to_document(&self) -> Value {
+        json!(self.document())
+    }
+
     pub(crate) fn document(&self) -> Document<'_, Self> {
         Document {
             pipeline: "image-to-text",
@@ -123,9 +134,19 @@ pub struct JobOptions {
     /// The caller's own labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// URL that is told how the job ends.
+    /// Who is told how the job ends.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub webhook: Option<String>,
+    pub webhook: Option<JobWebhook>,
+}
+
+/// Who is told how a job ends.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct JobWebhook {
+    /// Where the message is posted to.
+    pub url: String,
+    /// What is told, such as `job.succeeded`; everything unless given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
 }
 
 /// The JSON document of a submission.
@@ -149,13 +170,13 @@ mod tests {
         request.seed = Some(7);
         request.options.priority = Some("interactive".into());
         assert_eq!(
-            serde_json::to_value(request.document()).unwrap(),
-            serde_json::json!({"pipeline": "text-to-image", "priority": "interactive",
+            request.to_document(),
+            json!({"pipeline": "text-to-image", "priority": "interactive",
                                "input": {"prompt": "a red circle", "seed": 7}})
         );
         assert_eq!(
-            serde_json::to_value(CaptionRequest::default().document()).unwrap(),
-            serde_json::json!({"pipeline": "image-to-text", "input": {}})
+            CaptionRequest::default().to_document(),
+            json!({"pipeline": "image-to-text", "input": {}})
         );
     }
 }

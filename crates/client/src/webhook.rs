@@ -130,6 +130,11 @@ pub struct WebhookSecret {
 }
 
 #[derive(Deserialize)]
+struct JobWebhookSecret {
+    secret: String,
+}
+
+#[derive(Deserialize)]
 struct WebhookList {
     webhooks: Vec<Webhook>,
 }
@@ -142,6 +147,16 @@ impl Client {
     /// [`Error::Problem`] with every member that cannot be used, or code `too_many_webhooks`.
     pub async fn create_webhook(&self, settings: &WebhookSettings) -> Result<Webhook, Error> {
         self.webhook_call(Method::POST, "v1/webhooks", Some(settings)).await
+    }
+
+    /// What signs the messages that jobs ask for themselves.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn job_webhook_secret(&self) -> Result<String, Error> {
+        let call = Call::new(Method::GET, self.url("v1/webhooks/secret")?);
+        let secret: JobWebhookSecret = self.transport.json(&call).await?;
+        Ok(secret.secret)
     }
 
     /// Every webhook, oldest first.

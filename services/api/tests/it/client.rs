@@ -1,5 +1,6 @@
 //! The typed client against the real service: their words and shapes agree.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use darkroom_client::{
@@ -22,20 +23,17 @@ async fn a_job_is_followed_to_its_end() {
     let app = App::start().await;
     let (client, worker) = (client(&app), app.worker());
     let job = client.submit_text_to_image(&TextToImageRequest::new("a red circle")).await.unwrap();
-    let following = client.follow(job.id, Previews::Shown).try_collect::<Vec<_>>();
-    let working = async {
-        app.held(1).await;
-        let leased = worker.lease().await;
-        worker.store_picture(&leased, b"a picture").await;
-        worker.succeed(&leased).await;
-    };
-    let (events, ()) = tokio::join!(following, working);
-    let states = events.unwrap().into_iter().filter_map(|event| match event {
-        JobEvent::Job(job) => Some(job.state),
-        _ => None,
-    });
-    let states: Vec<JobState> = states.collect();
-    assert_eq!((states.first(), states.last()), (Some(&JobState::Queued), Some(&JobState::Succeeded)));
+    let mut following = pin!(client.follow(job.id, Previews::Shown));
+    let first = following.try_next().await.unwrap();
+    assert!(matches!(first, Some(JobEvent::Job(job)) if job.state == JobState::Queued));
+    let leased = worker.lease().await;
+    worker.store_picture(&leased, b"a picture").await;
+    worker.succeed(&leased).await;
+    let mut last = None;
+    while let Some(event) = following.try_next().await.unwrap() {
+        last = Some(event);
+    }
+    assert!(matches!(last, Some(JobEvent::Job(job)) if job.state == JobState::Succeeded));
     let nothing = client.follow(Uuid::nil(), Previews::Hidden).try_collect::<Vec<_>>().await;
     assert!(matches!(nothing, Err(Error::Problem(problem)) if problem.code == "not_found"));
     app.stop().await;
@@ -54,7 +52,10 @@ async fn files_batches_and_dry_runs_are_typed() {
     client.delete_file(file.id).await.unwrap();
 
     let tried = client.dry_run(&picture()).await.unwrap();
-    assert_eq!((&tried["dry_run"], &tried["model"]), (&json!(true), &json!("test/painter")));
+    assert_eq!((tried.dry_run, tried.model.as_str()), (true, "test/painter"));
+    let captioned = CaptionRequest::default().to_document();
+    let tried = client.dry_run_with_image(&captioned, png(33, 20), "x.png").await.unwrap();
+    assert_eq!((tried.model.as_str(), &tried.input["image"]["width"]), ("test/captioner", &json!(33)));
 
     let mut labelled = picture();
     labelled["metadata"] = json!({"shop": "north"});
@@ -63,7 +64,7 @@ async fn files_batches_and_dry_runs_are_typed() {
     assert!(matches!(refused, Err(Error::Problem(problem)) if problem.code == "invalid_request"));
     let batch = client.submit_batch(&documents, Missteps::AcceptOthers, None).await.unwrap();
     assert!(batch.jobs[0].id.is_some() && batch.jobs[1].error.is_some());
-    let page = client.batch(batch.batch.id, None).await.unwrap();
+    let page = client.batch(batch.batch.id, 10, None).await.unwrap();
     assert_eq!((page.jobs.len(), page.batch.counts["total"]), (1, 1));
     let filter = JobFilter { metadata: [("shop".into(), "north".into())].into(), ..JobFilter::default() };
     assert_eq!(client.jobs(&filter).await.unwrap().jobs[0].id, page.jobs[0].id);
@@ -216,6 +217,9 @@ async fn webhooks_are_made_changed_tested_and_deleted() {
     let shown = client.webhook(made.id).await.unwrap();
     assert_eq!(shown, Webhook { secret: None, ..made.clone() });
     assert_eq!(client.webhooks().await.unwrap(), [shown]);
+
+    let secret = client.job_webhook_secret().await.unwrap();
+    assert!(secret.starts_with("whsec_") && Some(&secret) != made.secret.as_ref());
 
     let test = client.test_webhook(made.id).await.unwrap();
     let filter = DeliveryFilter { state: Some("pending".into()), limit: Some(1), cursor: None };

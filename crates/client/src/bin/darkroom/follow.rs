@@ -1,33 +1,37 @@
 //! Following jobs to their end, several at once.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use darkroom_client::Job;
+use darkroom_client::Previews::{Hidden, Shown};
+use darkroom_client::{Job, JobEvent};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::ask::{Answer, ask};
 use crate::failure::{Outcome, complain, explain, is_broken_pipe};
 use crate::interrupt::Interrupts;
-use crate::progress::Board;
+use crate::previews::Previews;
+use crate::progress::{Board, Place};
 use crate::session::Session;
 use crate::show::left;
 use crate::wanted::Wanted;
 
 /// Submissions at once; pictures are read into memory for them.
 const SUBMISSIONS: usize = 8;
-/// Jobs asked after at once.
-const CALLS: usize = 64;
-/// How long the service may hold an answer back: progress is seen at least so often.
+/// Jobs followed at once, each over a connection of its own. The others are looked at when one of them has ended.
+const STREAMS: usize = 64;
+/// How often the place in the queue is asked for, which is no event.
+const PLACE_AGAIN: Duration = Duration::from_secs(2);
+/// Where there are no events: how long the service may hold an answer back, and the pause before the next question.
 const HOLD: Duration = Duration::from_secs(1);
-/// Least time between two questions after one job.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// After an interrupt: how long submissions under way may take, so that no job is left that nobody knows of.
 const LAST_SUBMISSIONS: Duration = Duration::from_secs(10);
@@ -35,19 +39,20 @@ const LAST_SUBMISSIONS: Duration = Duration::from_secs(10);
 /// Follows each of `wanted` to its end and says on stderr what did not go well.
 ///
 /// As soon as a job is final, `finish` is called for it, side by side with the others; then, in the order of
-/// `wanted`, `report` with what it returned.
+/// `wanted`, `report` with what it returned. Meanwhile `previews` are saved, if there is a place for them.
 pub(crate) async fn follow<T>(
     session: &Session,
     wanted: &[Wanted],
+    previews: Option<&Previews>,
     finish: impl AsyncFn(usize, &Job) -> anyhow::Result<T>,
     mut report: impl FnMut(usize, &Job, T) -> anyhow::Result<Outcome>,
 ) -> anyhow::Result<Outcome> {
     let mut interrupts = Interrupts::listen()?;
-    let watch = Watch::new(session, wanted.len());
+    let watch = Watch::new(session, previews, wanted.len());
     let following = wanted.iter().enumerate().map(|(index, wanted)| {
         let (watch, finish) = (&watch, &finish);
         async move {
-            let Some(job) = watch.follow(wanted).await? else { return Ok(None) };
+            let Some(job) = watch.follow(index, wanted).await? else { return Ok(None) };
             let finished = finish(index, &job).await?;
             anyhow::Ok(Some((index, job, finished)))
         }
@@ -97,46 +102,44 @@ pub(crate) async fn follow<T>(
 /// What is known of the jobs of one call.
 struct Watch<'a> {
     session: &'a Session,
+    previews: Option<&'a Previews>,
     board: Board,
     stop: CancellationToken,
     submissions: Semaphore,
-    calls: Semaphore,
-    /// How long an answer about one job may be held back: not at all when others wait for the connection.
-    hold: Duration,
+    streams: Semaphore,
     accepted: Mutex<BTreeSet<Uuid>>,
     ended: Mutex<usize>,
 }
 
 impl<'a> Watch<'a> {
-    fn new(session: &'a Session, jobs: usize) -> Self {
+    fn new(session: &'a Session, previews: Option<&'a Previews>, jobs: usize) -> Self {
         Self {
             session,
+            previews,
             board: Board::new(jobs, session.lively),
             stop: CancellationToken::new(),
             submissions: Semaphore::new(SUBMISSIONS),
-            calls: Semaphore::new(CALLS),
-            hold: if jobs <= CALLS { HOLD } else { Duration::ZERO },
+            streams: Semaphore::new(STREAMS),
             accepted: Mutex::default(),
             ended: Mutex::default(),
         }
     }
 
     /// The job once it is final; `None` when this was stopped first.
-    async fn follow(&self, wanted: &Wanted) -> anyhow::Result<Option<Job>> {
+    async fn follow(&self, number: usize, wanted: &Wanted) -> anyhow::Result<Option<Job>> {
         let ended = CountDropped(&self.ended);
         let label = wanted.label();
         let place = self.board.place(&label);
-        let Some(mut job) = self.submit(wanted).await.with_context(|| label.clone())? else {
+        let Some(job) = self.submit(wanted).await.with_context(|| label.clone())? else {
             return Ok(None);
         };
         self.with_accepted(|accepted| accepted.insert(job.id));
-        while !job.state.is_final() {
-            place.show(&job);
-            job = tokio::select! {
-                later = self.look(job.id) => later.with_context(|| format!("lost sight of job {}", job.id))?,
-                () = self.stop.cancelled() => return Ok(None),
-            };
-        }
+        place.show(&job);
+        let id = job.id;
+        let job = tokio::select! {
+            end = self.until_final(number, job, &place) => end.with_context(|| format!("lost sight of job {id}"))?,
+            () = self.stop.cancelled() => return Ok(None),
+        };
         self.with_accepted(|accepted| accepted.remove(&job.id));
         drop((place, ended));
         Ok(Some(job))
@@ -151,15 +154,50 @@ impl<'a> Watch<'a> {
         wanted.submit(&self.session.client).await.map(Some)
     }
 
-    async fn look(&self, id: Uuid) -> anyhow::Result<Job> {
-        let again = Instant::now() + if self.hold.is_zero() { HOLD } else { ASK_AGAIN };
-        let permit = self.calls.acquire().await?;
-        let job = self.session.client.job_within(id, self.hold).await?;
-        drop(permit);
-        if !job.state.is_final() {
-            sleep_until(again).await;
+    /// The job at its end. A service that has no events for it is asked time and again.
+    async fn until_final(&self, number: usize, mut job: Job, place: &Place) -> anyhow::Result<Job> {
+        if job.state.is_final() {
+            return Ok(job);
         }
-        Ok(job)
+        let _permit = self.streams.acquire().await?;
+        let client = &self.session.client;
+        let shown = if self.previews.is_some() { Shown } else { Hidden };
+        let mut events = pin!(client.follow(job.id, shown));
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = sleep(PLACE_AGAIN), if place.shows_waiting(&job) => {
+                    if let Ok(now) = client.job(job.id).await {
+                        place.show(&now);
+                    }
+                    continue;
+                }
+            };
+            match event {
+                Some(Ok(JobEvent::Job(now))) => job = *now,
+                Some(Ok(JobEvent::Progress(progress))) => job.progress = Some(progress),
+                Some(Ok(JobEvent::Preview(preview))) => {
+                    self.previews.into_iter().for_each(|previews| previews.save(number, &job, &preview));
+                }
+                Some(Ok(JobEvent::Other)) => {}
+                Some(Err(_)) | None => return self.ask_until_final(job.id, place).await,
+            }
+            if job.state.is_final() {
+                return Ok(job);
+            }
+            place.show(&job);
+        }
+    }
+
+    async fn ask_until_final(&self, id: Uuid, place: &Place) -> anyhow::Result<Job> {
+        loop {
+            let job = self.session.client.job_within(id, HOLD).await?;
+            if job.state.is_final() {
+                return Ok(job);
+            }
+            place.show(&job);
+            sleep(ASK_AGAIN).await;
+        }
     }
 
     /// How many of `jobs` jobs have not ended.
@@ -198,8 +236,8 @@ impl Drop for CountDropped<'_> {
 }
 
 /// What the call comes to so far.
-struct Summary {
-    outcome: Outcome,
+pub(crate) struct Summary {
+    pub(crate) outcome: Outcome,
     said: BTreeSet<String>,
 }
 
@@ -211,7 +249,7 @@ impl Default for Summary {
 
 impl Summary {
     /// Says what went wrong, but nothing twice: a hundred jobs may fail for one reason.
-    fn add(&mut self, reported: anyhow::Result<Outcome>) {
+    pub(crate) fn add(&mut self, reported: anyhow::Result<Outcome>) {
         let outcome = reported.unwrap_or_else(|error| {
             if is_broken_pipe(&error) {
                 return Outcome::Done;

@@ -4,9 +4,12 @@
 
 mod ask;
 mod commands;
+mod dry_run;
 mod failure;
 mod follow;
+mod image;
 mod interrupt;
+mod previews;
 mod progress;
 mod save;
 mod session;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use darkroom_client::{Job, JobState};
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::show::{clip, standing};
 
@@ -70,16 +70,21 @@ impl Board {
 
     /// Takes the bars away for as long as something else is on the terminal.
     pub(crate) fn hide(&self) {
-        self.bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
     }
 
     /// Puts them back.
     pub(crate) fn unhide(&self) {
-        self.bars.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        self.bars.set_draw_target(ProgressDrawTarget::stderr());
     }
 }
 
 impl Place {
+    /// Whether somebody sees how long the job will wait.
+    pub(crate) fn shows_waiting(&self, job: &Job) -> bool {
+        self.owner == Owner::Job && job.state == JobState::Queued && !self.bar.is_hidden()
+    }
+
     /// Shows where the job stands.
     pub(crate) fn show(&self, job: &Job) {
         if self.owner == Owner::All {

@@ -1,6 +1,7 @@
 //! Saving results to files.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -55,9 +56,12 @@ impl Saver {
             }
             Some(path) => Target::File(path.to_path_buf()),
         };
-        let saver = Self { target, taken: Mutex::default(), jobs };
-        saver.probe()?;
-        Ok(saver)
+        match &target {
+            Target::Folder(folder) => probe(folder)?,
+            Target::File(path) => probe(path.parent().unwrap_or(Path::new("")))?,
+            Target::Stdout => {}
+        }
+        Ok(Self { target, taken: Mutex::default(), jobs })
     }
 
     /// The format to ask for: the one that was `chosen`, else the one that the file is called after.
@@ -81,21 +85,6 @@ impl Saver {
             }
             _ => Ok(Some(named.to_owned())),
         }
-    }
-
-    /// Writes a file where the results will go, and deletes it again.
-    fn probe(&self) -> anyhow::Result<()> {
-        let folder = match &self.target {
-            Target::Folder(folder) => folder.as_path(),
-            Target::File(path) => match path.parent() {
-                Some(folder) if folder != Path::new("") => folder,
-                _ => Path::new("."),
-            },
-            Target::Stdout => return Ok(()),
-        };
-        let probe = folder.join(format!(".darkroom-{}.part", std::process::id()));
-        let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
-        written.with_context(|| format!("failed to write to {}", folder.display()))
     }
 
     /// Fetches every result of the call's job number `number`, from 0, and returns where each one is.
@@ -129,14 +118,7 @@ impl Saver {
             written.with_context(|| format!("failed to write to {}", path.display()))?;
             return Ok(Some(path.to_path_buf()));
         }
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".part");
-        let partial = PathBuf::from(partial);
-        let written = std::fs::write(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&partial);
-        }
-        written.with_context(|| format!("failed to write {}", path.display()))?;
+        replace(path, bytes)?;
         Ok(Some(path.to_path_buf()))
     }
 
@@ -162,12 +144,39 @@ impl Saver {
     }
 }
 
-fn ends_in_slash(path: &Path) -> bool {
+/// Writes a file into a folder where others will go, and deletes it again.
+pub(crate) fn probe(folder: &Path) -> anyhow::Result<()> {
+    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+    let probe = folder.join(format!(".darkroom-{}.part", std::process::id()));
+    let written = std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe));
+    written.with_context(|| format!("failed to write to {}", folder.display()))
+}
+
+/// Writes a file at once: whoever reads it sees what was there before, or all of it.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".part");
+    let partial = PathBuf::from(partial);
+    let written = write_through(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&partial);
+    }
+    written.with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Writes a file, onto the disk.
+fn write_through(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+pub(crate) fn ends_in_slash(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// Prompt and seed, as a file's name.
-fn default_name(job: &Job, artifact: &Artifact) -> String {
+pub(crate) fn default_name(job: &Job, artifact: &Artifact) -> String {
     let kind = artifact.content_type.split(';').next().unwrap_or_default();
     let extension = match kind {
         "text/plain" => "txt",
@@ -191,7 +200,7 @@ fn slug(text: &str) -> String {
 }
 
 /// `out.png` as `out-1-2.png`.
-fn numbered(path: &Path, numbers: impl IntoIterator<Item = usize>) -> PathBuf {
+pub(crate) fn numbered(path: &Path, numbers: impl IntoIterator<Item = usize>) -> PathBuf {
     let mut name = path.file_stem().unwrap_or_default().to_owned();
     for number in numbers {
         name.push(format!("-{number}"));

@@ -1,8 +1,11 @@
 //! Jobs and lists as people read them.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use comfy_table::{Table, presets};
 use darkroom_client::{Job, JobState, Money, QueuePlace};
+use rust_decimal::Decimal;
 
 /// Rows under a head, in aligned columns.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -149,6 +152,17 @@ pub(crate) fn money(money: &Money) -> String {
     format!("{} {}", money.amount, money.currency)
 }
 
+/// All of the amounts together, by currency.
+pub(crate) fn total<'a>(amounts: impl Iterator<Item = &'a Money>) -> String {
+    let mut sums: BTreeMap<&str, Decimal> = BTreeMap::new();
+    for amount in amounts {
+        *sums.entry(&amount.currency).or_default() += amount.amount.parse::<Decimal>().unwrap_or_default();
+    }
+    let sums: Vec<String> =
+        sums.iter().map(|(currency, sum)| format!("{} {currency}", sum.normalize())).collect();
+    sums.join(" + ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +181,14 @@ mod tests {
     #[test]
     fn texts_of_others_cannot_steer_the_terminal() {
         assert_eq!(plain("a\nred \u{1b}[31mcircle\u{7}"), "a red [31mcircle");
+    }
+
+    #[test]
+    fn amounts_of_one_currency_are_added_up() {
+        let money =
+            |amount: &str, currency: &str| Money { amount: amount.to_owned(), currency: currency.to_owned() };
+        let amounts = [money("0.10", "USD"), money("1", "EUR"), money("0.000000000002", "USD")];
+        assert_eq!(total(amounts.iter()), "1 EUR + 0.100000000002 USD");
     }
 
     #[test]

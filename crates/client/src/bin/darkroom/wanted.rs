@@ -1,33 +1,44 @@
 //! Jobs that a call asks for.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context as _;
-use bytes::Bytes;
+use anyhow::{Context as _, bail};
 use clap::Args;
-use darkroom_client::{CaptionRequest, Client, Job, JobOptions, TextToImageRequest};
+use darkroom_client::{CaptionRequest, Client, DryRun, Job, JobOptions, JobWebhook, TextToImageRequest};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::image::{Image, read_image};
 use crate::show::{clip, plain};
 
 /// A job to follow: one that is still to be submitted, or one that is there.
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted {
     Picture(Box<TextToImageRequest>),
-    Caption { file: PathBuf, request: CaptionRequest },
+    Caption { image: Image, request: Box<CaptionRequest> },
     Document { document: Value, key: Option<String> },
     Known(Uuid),
 }
 
 impl Wanted {
+    /// A description of `image`, as `request` says for all of them.
+    pub(crate) fn caption(image: Image, request: &CaptionRequest) -> Self {
+        let mut request = Box::new(request.clone());
+        match &image {
+            Image::Path(_) => {}
+            Image::Url(url) => request.image_url = Some(url.clone()),
+            Image::Sent(id) => request.image_file = Some(*id),
+        }
+        Self::Caption { image, request }
+    }
+
     /// What to call it before it has an id: a few words on one line.
     pub(crate) fn label(&self) -> String {
         const CHARS: usize = 60;
         let text = match self {
             Self::Picture(request) if request.prompt.trim().is_empty() => "the empty prompt".to_owned(),
             Self::Picture(request) => request.prompt.clone(),
-            Self::Caption { file, .. } => file.display().to_string(),
+            Self::Caption { image, .. } => image.to_string(),
             Self::Document { document, .. } => {
                 document["input"]["prompt"].as_str().unwrap_or("the document").to_owned()
             }
@@ -40,25 +51,31 @@ impl Wanted {
     pub(crate) async fn submit(&self, client: &Client) -> anyhow::Result<Job> {
         let job = match self {
             Self::Picture(request) => client.submit_text_to_image(request).await?,
-            Self::Caption { file, request } => {
+            Self::Caption { image: Image::Path(file), request } => {
                 let (bytes, name) = read_image(file).await?;
                 client.caption(bytes, &name, request).await?
             }
+            Self::Caption { request, .. } => client.submit_caption(request).await?,
             Self::Document { document, key } => client.submit(document, key.as_deref()).await?,
             Self::Known(id) => client.job(*id).await?,
         };
         Ok(job)
     }
-}
 
-/// The file, or stdin in place of `-`, and the name to give it.
-async fn read_image(file: &Path) -> anyhow::Result<(Bytes, String)> {
-    if is_stdin(file) {
-        return Ok((read_stdin().await?.into(), "stdin".to_owned()));
+    /// Has the service check it, and no more.
+    pub(crate) async fn try_out(&self, client: &Client) -> anyhow::Result<DryRun> {
+        let tried = match self {
+            Self::Picture(request) => client.dry_run(&request.to_document()).await?,
+            Self::Caption { image: Image::Path(file), request } => {
+                let (bytes, name) = read_image(file).await?;
+                client.dry_run_with_image(&request.to_document(), bytes, &name).await?
+            }
+            Self::Caption { request, .. } => client.dry_run(&request.to_document()).await?,
+            Self::Document { document, .. } => client.dry_run(document).await?,
+            Self::Known(id) => bail!("job {id} is there already"),
+        };
+        Ok(tried)
     }
-    let bytes = tokio::fs::read(file).await.with_context(|| format!("failed to read {}", file.display()))?;
-    let name = file.file_name().map_or_else(|| "image".into(), |name| name.to_string_lossy());
-    Ok((bytes.into(), name.into_owned()))
 }
 
 /// Whether `-` was given for a file.
@@ -188,6 +205,15 @@ pub(crate) struct QueueOptions {
     /// URL that is told how a job ends
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
+
+    /// Event to tell it: job.succeeded, job.failed, job.canceled or job.expired; give it once for each, or not at
+    /// all for all of them
+    #[arg(long, value_name = "EVENT", requires = "webhook")]
+    webhook_event: Vec<String>,
+
+    /// Submit nothing: have everything checked, and print what it would cost and how long it would wait
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 impl QueueOptions {
@@ -199,7 +225,7 @@ impl QueueOptions {
             deadline_seconds: self.deadline,
             retention_seconds: self.retention,
             metadata: self.metadata.iter().cloned().collect(),
-            webhook: self.webhook.clone(),
+            webhook: self.webhook.clone().map(|url| JobWebhook { url, events: self.webhook_event.clone() }),
         }
     }
 }
@@ -214,7 +240,7 @@ fn parse_lora(text: &str) -> Result<(String, f64), String> {
     Ok((id.to_owned(), parse_scale(strength)?))
 }
 
-fn parse_label(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
     let label = text.split_once('=').filter(|(name, _)| !name.is_empty());
     let (name, value) = label.ok_or("expected a name, `=` and a value")?;
     Ok((name.to_owned(), value.to_owned()))

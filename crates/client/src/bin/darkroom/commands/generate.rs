@@ -6,8 +6,10 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
+use crate::dry_run::try_out;
 use crate::failure::{Outcome, complain};
 use crate::follow::follow;
+use crate::previews::Previews;
 use crate::save::Saver;
 use crate::session::{Form, Session, print_line};
 use crate::show::{ending, warnings};
@@ -23,6 +25,11 @@ pub(crate) struct Generate {
     /// pictures are named after prompt and seed
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Save previews of pictures in work: a folder, where each is a WebP file named after job, picture and step; or
+    /// a file, which always has the latest one (numbered when there are several jobs)
+    #[arg(long, value_name = "FILE")]
+    previews: Option<PathBuf>,
 
     #[command(flatten)]
     picture: PictureOptions,
@@ -48,9 +55,14 @@ impl Generate {
         let request = |prompt: &String| self.picture.request(prompt, self.queue.model.as_ref(), &options);
         let wanted: Vec<Wanted> =
             prompts.iter().map(|prompt| Wanted::Picture(Box::new(request(prompt)))).collect();
+        if self.queue.dry_run {
+            return try_out(session, &wanted).await;
+        }
+        let previews = self.previews.map(|path| Previews::new(&path, wanted.len())).transpose()?;
         follow(
             session,
             &wanted,
+            previews.as_ref(),
             async |number, job| saver.save(&session.client, number, job).await,
             |_, job, files| report_saved(session, &Saved { job, files }),
         )

@@ -6,6 +6,7 @@ use darkroom_client::{JobFilter, JobState};
 use crate::failure::Outcome;
 use crate::session::{Form, Session, print_line};
 use crate::show;
+use crate::wanted::parse_label;
 
 /// Most jobs of one page.
 const PAGE: u32 = 100;
@@ -24,6 +25,10 @@ pub(crate) struct Jobs {
     #[arg(long)]
     model: Option<String>,
 
+    /// Only jobs with this label; can be given several times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_label)]
+    metadata: Vec<(String, String)>,
+
     /// Show at most so many
     #[arg(short = 'n', long, value_name = "COUNT", default_value_t = 20)]
     limit: u32,
@@ -40,6 +45,7 @@ impl Jobs {
             state: self.state,
             pipeline: self.pipeline,
             model: self.model,
+            metadata: self.metadata.into_iter().collect(),
             ..JobFilter::default()
         };
         let mut left = self.limit;

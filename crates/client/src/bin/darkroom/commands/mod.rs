@@ -1,9 +1,11 @@
 //! The subcommands.
 
 mod admin;
+mod batches;
 mod cancel;
 mod caption;
 mod delete;
+mod files;
 mod generate;
 mod job;
 mod jobs;
@@ -60,6 +62,12 @@ enum Command {
     Cancel(cancel::Cancel),
     /// Delete final jobs with their results
     Delete(delete::Delete),
+    /// Look at batches, and cancel them
+    #[command(subcommand)]
+    Batches(batches::Batches),
+    /// Pictures that are sent once and described by many jobs
+    #[command(subcommand)]
+    Files(files::Files),
     /// List what can be asked for, and who serves it
     Models,
     /// Show what was used and what it cost, by day
@@ -102,6 +110,8 @@ impl Arguments {
             Command::Generate(generate) => generate.run(&session).await,
             Command::Caption(caption) => caption.run(&session).await,
             Command::Submit(submit) => submit.run(&session).await,
+            Command::Batches(batches) => Ok(batches.run(&session).await),
+            Command::Files(files) => files.run(&session).await,
             Command::Job(job) => job.run(&session).await,
             Command::Watch(watch) => watch.run(&session).await,
             Command::Jobs(jobs) => jobs.run(&session).await,

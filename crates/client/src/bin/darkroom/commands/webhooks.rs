@@ -19,6 +19,14 @@ pub(crate) enum Webhooks {
     Create(Create),
     /// List webhooks
     List,
+    /// Show webhooks
+    Show {
+        /// Ids of webhooks
+        #[arg(required = true, value_name = "WEBHOOK")]
+        ids: Vec<Uuid>,
+    },
+    /// Print the secret that signs the messages that jobs ask for themselves
+    Secret,
     /// Change webhooks, or enable or disable them
     Update(Update),
     /// Give a webhook another secret and print it; the one before signs for another 24 hours
@@ -116,6 +124,11 @@ impl Webhooks {
         match self {
             Self::Create(create) => create.run(session).await?,
             Self::List => list(session).await?,
+            Self::Show { ids } => return Ok(show(session, &ids).await),
+            Self::Secret => {
+                let secret = session.client.job_webhook_secret().await?;
+                session.print(|| secret.clone(), &json!({"secret": secret}))?;
+            }
             Self::Update(update) => update.run(session).await?,
             Self::RotateSecret { id } => {
                 let webhook = session.client.rotate_webhook_secret(id).await?;
@@ -167,6 +180,14 @@ async fn list(session: &Session) -> anyhow::Result<()> {
         Form::Text => print_line(&list_of(&webhooks)),
         Form::Json => webhooks.iter().try_for_each(|webhook| session.print(String::new, webhook)),
     }
+}
+
+async fn show(session: &Session, ids: &[Uuid]) -> Outcome {
+    let show = async |_, id| {
+        let webhook = session.client.webhook(id).await?;
+        session.print(|| list_of(std::slice::from_ref(&webhook)), &webhook)
+    };
+    each("webhook", ids, show).await
 }
 
 async fn delete(session: &Session, ids: &[Uuid]) -> Outcome {
