@@ -3,6 +3,7 @@
 //! Results go to stdout, everything said about them to stderr. [`failure::Outcome`] lists the exit codes.
 
 mod ask;
+mod batch;
 mod commands;
 mod dry_run;
 mod failure;

@@ -118,6 +118,45 @@ impl Drop for Place {
     }
 }
 
+/// A bar for the lines of a batch.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    bar: ProgressBar,
+}
+
+impl Tally {
+    /// A bar for so many lines, if anybody watches.
+    pub(crate) fn new(lines: usize, lively: bool) -> Self {
+        let bar = if lively { ProgressBar::new(lines as u64) } else { ProgressBar::hidden() };
+        bar.set_style(style("{spinner} {pos} of {len} lines {wide_bar} {msg}  {elapsed}"));
+        if lively {
+            bar.enable_steady_tick(TICK);
+        }
+        Self { bar }
+    }
+
+    /// Shows how many have ended, and what there is to say.
+    pub(crate) fn show(&self, ended: usize, message: &str) {
+        self.bar.set_position(ended as u64);
+        self.bar.set_message(message.to_owned());
+    }
+
+    /// Takes the bar away for as long as something else is on the terminal.
+    pub(crate) fn hide(&self) {
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
+    /// Puts it back.
+    pub(crate) fn unhide(&self) {
+        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
+
+    /// Takes it away for good.
+    pub(crate) fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }

@@ -1,6 +1,7 @@
 //! The subcommands.
 
 mod admin;
+mod batch;
 mod batches;
 mod cancel;
 mod caption;
@@ -52,6 +53,8 @@ enum Command {
     Caption(caption::Caption),
     /// Submit jobs and print their ids, without waiting
     Submit(submit::Submit),
+    /// Run a file of jobs and save their results; the same command again goes on where one ended
+    Batch(batch::Batch),
     /// Show jobs as they stand
     Job(job::Job),
     /// Follow jobs until they are final
@@ -110,6 +113,7 @@ impl Arguments {
             Command::Generate(generate) => generate.run(&session).await,
             Command::Caption(caption) => caption.run(&session).await,
             Command::Submit(submit) => submit.run(&session).await,
+            Command::Batch(batch) => batch.run(&session).await,
             Command::Batches(batches) => Ok(batches.run(&session).await),
             Command::Files(files) => files.run(&session).await,
             Command::Job(job) => job.run(&session).await,
