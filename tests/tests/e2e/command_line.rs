@@ -1,3 +1,7 @@
+mod batch;
+mod more;
+mod watch;
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -108,11 +108,12 @@ impl<'a> Run<'a> {
         if answer == Some(Answer::Cancel) {
             self.cancel().await;
         }
-        let outcome = self.conclude()?;
+        let concluded = self.conclude();
         if answer.is_some() || done.is_err() {
             complain("the same command goes on where this one ended");
         }
-        done.map(|()| if answer.is_some() { Outcome::Interrupted } else { outcome })
+        done?;
+        concluded.map(|outcome| if answer.is_some() { Outcome::Interrupted } else { outcome })
     }
 
     async fn work(&self) -> anyhow::Result<()> {

@@ -122,6 +122,7 @@ impl Drop for Place {
 #[derive(Debug)]
 pub(crate) struct Tally {
     bar: ProgressBar,
+    lively: bool,
 }
 
 impl Tally {
@@ -132,7 +133,7 @@ impl Tally {
         if lively {
             bar.enable_steady_tick(TICK);
         }
-        Self { bar }
+        Self { bar, lively }
     }
 
     /// Shows how many have ended, and what there is to say.
@@ -148,7 +149,9 @@ impl Tally {
 
     /// Puts it back.
     pub(crate) fn unhide(&self) {
-        self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        if self.lively {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
     }
 
     /// Takes it away for good.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use darkroom_client::{AcceptedBatch, Error, Failure, Missteps, Problem};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
@@ -151,6 +151,12 @@ impl Run<'_> {
     }
 
     fn accepted(&self, chunk: &Chunk, accepted: AcceptedBatch) -> anyhow::Result<()> {
+        ensure!(
+            accepted.jobs.len() == chunk.lines.len(),
+            "the service tells of {} jobs, and {} were submitted",
+            accepted.jobs.len(),
+            chunk.lines.len()
+        );
         let (mut jobs, mut refused) = (BTreeMap::new(), BTreeMap::new());
         for (line, item) in chunk.lines.iter().zip(accepted.jobs) {
             match (item.id, item.error) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use darkroom_client::{BatchPage, Error, Job};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::journal::Accepted;
@@ -25,7 +26,7 @@ impl Run<'_> {
         loop {
             // In this order, so that what is submitted last is seen.
             let last = self.submitted.load(Ordering::Relaxed);
-            let open = self.open();
+            let (open, begun) = (self.open(), Instant::now());
             if open.is_empty() && last {
                 return Ok(());
             }
@@ -34,8 +35,9 @@ impl Run<'_> {
                 running += self.look(batch).await?;
                 self.show(running);
             }
-            self.show(running);
-            self.wait(LOOK_AGAIN).await;
+            if open.is_empty() || !self.open().is_empty() {
+                self.wait(LOOK_AGAIN.max(begun.elapsed() * 4)).await;
+            }
         }
     }
 
@@ -61,14 +63,16 @@ impl Run<'_> {
         };
         let count = |state: &str| now.batch.counts.get(state).copied().unwrap_or_default();
         let running = count("running");
-        if batch.open.len() as u64 > count("queued") + running {
-            self.fetch(batch).await?;
+        let unfinished = usize::try_from(count("queued") + running)?;
+        let news = batch.open.len().saturating_sub(unfinished);
+        if news > 0 {
+            self.fetch(batch, news).await?;
         }
         Ok(running)
     }
 
-    /// Goes through the jobs of a batch.
-    async fn fetch(&self, batch: &Accepted) -> anyhow::Result<()> {
+    /// Goes through the jobs of a batch for so many that have ended, or are gone.
+    async fn fetch(&self, batch: &Accepted, mut news: usize) -> anyhow::Result<()> {
         let mut missing: BTreeMap<Uuid, usize> = batch.open.clone();
         let mut cursor = None;
         loop {
@@ -77,9 +81,12 @@ impl Run<'_> {
             let ended: Vec<(usize, Job)> = found.filter(|(_, job)| job.state.is_final()).collect();
             let saving = ended.iter().map(|(line, job)| self.save(*line, job));
             stream::iter(saving).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            news = news.saturating_sub(ended.len());
             cursor = page.next_cursor;
-            if cursor.is_none() {
-                break;
+            match (&cursor, news) {
+                (None, _) => break,
+                (Some(_), 0) => return Ok(()),
+                (Some(_), _) => {}
             }
         }
         for (job, line) in missing {
