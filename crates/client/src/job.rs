@@ -110,6 +110,9 @@ pub struct Job {
     /// The job by which an operator runs this failed one again.
     #[serde(default)]
     pub replayed_by: Option<Uuid>,
+    /// The batch it was submitted with.
+    #[serde(default)]
+    pub batch_id: Option<Uuid>,
     /// The webhook that it was submitted with.
     #[serde(default)]
     pub webhook: Option<JobWebhook>,

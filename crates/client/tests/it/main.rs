@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use darkroom_client::{Client, Error, TextToImageRequest};
+use darkroom_client::{Client, Error, JobEvent, Previews, TextToImageRequest};
+use futures_util::TryStreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 const MODELS: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 13\r\n\r\n{\"models\":[]}";
 const BUSY: &str =
@@ -73,6 +75,39 @@ async fn results_are_fetched_without_the_key() {
     let (url, client, serving) = script(&[MODELS]).await;
     client.fetch(&url).await.unwrap();
     assert!(!serving.await.unwrap()[0].contains("authorization"));
+}
+
+/// A job at a version, as the only event of a connection that ends then.
+macro_rules! told {
+    ($state:literal, $version:literal) => {
+        concat!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n",
+            r#"data: {"id":"01a20632-ee67-7326-a71f-af3b22ca21c0","pipeline":"text-to-image","model":"m","#,
+            r#""priority":"normal","input":{},"artifacts":[],"attempts":1,"price":{"amount":"0","currency":"USD"},"#,
+            r#""metadata":{},"created_at":"2026-01-31T12:00:00Z","deadline":"2026-01-31T12:00:00Z","#,
+            r#""expires_at":"2026-01-31T12:00:00Z","links":{"self":"","cancel":""},"state":""#,
+            $state,
+            r#"","version":"#,
+            $version,
+            "}\nevent: job\n\n"
+        )
+    };
+}
+
+#[tokio::test]
+async fn a_stream_of_events_goes_on_where_it_broke() {
+    let answers = &[told!("running", "2"), HANG_UP, BUSY, told!("succeeded", "3")];
+    let (_, client, serving) = script(answers).await;
+    let events = client.follow(Uuid::nil(), Previews::Shown).try_collect::<Vec<_>>().await.unwrap();
+    let versions = events.iter().map(|event| match event {
+        JobEvent::Job(job) => job.version,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(versions.collect::<Vec<_>>(), [2, 3]);
+    let requests = serving.await.unwrap();
+    assert!(requests[0].starts_with("GET /prefix/v1/jobs/") && requests[0].contains("/events?previews=true"));
+    assert!(!requests[0].contains("last-event-id"), "{}", requests[0]);
+    assert!(requests[1..].iter().all(|request| request.contains("last-event-id: 2\r\n")), "{requests:?}");
 }
 
 #[tokio::test]

@@ -205,3 +205,19 @@ async fn an_interrupted_batch_is_canceled_where_that_is_wanted() {
     assert!(darkroom.run(&["batches", "cancel", &batch]).text().contains("33 canceled"));
     deployment.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_waits_for_a_restart_of_the_api() {
+    let mut deployment = Deployment::start(&Catalog::fake(20).with_captions()).await;
+    let darkroom = deployment.command_line("a").await;
+    write_input(&darkroom);
+    let worker = deployment.worker().await;
+    let mut terminal = Terminal::start(darkroom.command(&["batch", "jobs.jsonl"]));
+    terminal.shows("running").await;
+    deployment.api.kill();
+    deployment.restart_api().await;
+    assert_eq!(terminal.ended().await, Some(3), "{}", terminal.screen());
+    assert_eq!((jobs(&deployment).await, results(&darkroom.path("jobs")).len()), (33, 34));
+    drop(worker);
+    deployment.end().await;
+}

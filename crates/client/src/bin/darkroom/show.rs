@@ -93,6 +93,7 @@ pub(crate) fn details(job: &Job) -> String {
         Some(cost) => ("cost", money(cost)),
         None => ("price", money(&job.price)),
     });
+    lines.extend(job.batch_id.map(|id| ("batch", id.to_string())));
     lines.extend(job.replay_of.map(|id| ("replay of", id.to_string())));
     lines.extend(job.replayed_by.map(|id| ("run again", format!("by job {id}"))));
     lines.extend(job.metadata.iter().map(|(name, value)| ("metadata", format!("{name}={}", plain(value)))));
