@@ -67,7 +67,7 @@ struct Following {
     read: Vec<u8>,
     /// The version told last.
     last: Option<i32>,
-    /// When it broke, unless something was told since.
+    /// When it broke, unless something was heard since.
     broken_at: Option<Instant>,
     ended: bool,
 }
@@ -137,10 +137,14 @@ impl Following {
             return Ok(());
         };
         match response.chunk().await? {
-            Some(chunk) => self.read.extend_from_slice(&chunk),
+            Some(chunk) => {
+                self.broken_at = None;
+                self.read.extend_from_slice(&chunk);
+            }
             // The service ends before the job does when it stops itself.
             None => {
                 self.response = None;
+                self.read.clear();
                 tokio::time::sleep(AGAIN).await;
             }
         }
@@ -163,10 +167,13 @@ impl Following {
 
     /// The next whole event of what was read.
     fn take_event(&mut self) -> Option<Result<JobEvent, Error>> {
-        let end = self.read.windows(2).position(|two| two == b"\n\n")?;
-        let block: Bytes = self.read.drain(..end + 2).collect();
-        let event = event(&String::from_utf8_lossy(&block))?;
-        self.broken_at = None;
+        let event = loop {
+            let end = self.read.windows(2).position(|two| two == b"\n\n")?;
+            let block: Bytes = self.read.drain(..end + 2).collect();
+            if let Some(event) = event(&String::from_utf8_lossy(&block)) {
+                break event;
+            }
+        };
         if let Ok(JobEvent::Job(job)) = &event {
             self.last = Some(job.version);
             self.ended = job.state.is_final();

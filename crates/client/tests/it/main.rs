@@ -82,6 +82,7 @@ macro_rules! told {
     ($state:literal, $version:literal) => {
         concat!(
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n",
+            ": a line without meaning\n\n",
             r#"data: {"id":"01a20632-ee67-7326-a71f-af3b22ca21c0","pipeline":"text-to-image","model":"m","#,
             r#""priority":"normal","input":{},"artifacts":[],"attempts":1,"price":{"amount":"0","currency":"USD"},"#,
             r#""metadata":{},"created_at":"2026-01-31T12:00:00Z","deadline":"2026-01-31T12:00:00Z","#,

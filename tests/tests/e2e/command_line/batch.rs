@@ -150,6 +150,9 @@ async fn a_batch_is_checked_before_it_is_submitted() {
     assert!(refused.stderr.contains("line 3: not a JSON document"), "{refused:?}");
     let homeless = darkroom.run_with_input(&["batch", "-"], b"{}\n");
     assert!(homeless.code == Some(1) && homeless.stderr.contains("`-o`"), "{homeless:?}");
+    std::fs::copy(darkroom.path("jobs.jsonl"), darkroom.path("results.jsonl")).unwrap();
+    let itself = darkroom.run(&["batch", "results.jsonl", "-o", "."]);
+    assert!(itself.code == Some(1) && itself.stderr.contains("would be written to"), "{itself:?}");
     assert_eq!(jobs(&deployment).await, 0);
 
     let nothing = darkroom.run_with_input(&["batch", "-", "-o", "out"], b"{}\n{}\n");
@@ -213,7 +216,7 @@ async fn a_batch_waits_for_a_restart_of_the_api() {
     write_input(&darkroom);
     let worker = deployment.worker().await;
     let mut terminal = Terminal::start(darkroom.command(&["batch", "jobs.jsonl"]));
-    terminal.shows("running").await;
+    terminal.shows("1 refused").await;
     deployment.api.kill();
     deployment.restart_api().await;
     assert_eq!(terminal.ended().await, Some(3), "{}", terminal.screen());

@@ -1,9 +1,15 @@
 //! Watching jobs: through a restart of the API, and what their pictures look like meanwhile.
 
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use darkroom_e2e::{Catalog, Deployment, Terminal, until};
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use darkroom_e2e::{Catalog, CommandLine, Deployment, Terminal, until};
+use tokio::net::TcpListener;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_the_api_is_waited_for() {
@@ -52,8 +58,8 @@ async fn previews_are_saved_as_they_come() {
     assert!(names.iter().all(|name| name.starts_with(&format!("{id}-picture-01-step-"))), "{names:?}");
 
     let submitted = darkroom.run(&["submit", "a star", "--steps", "150"]);
-    let mut watching =
-        darkroom.command(&["watch", submitted.text(), "--previews", "live.webp"]).spawn().unwrap();
+    let mut command = darkroom.command(&["watch", submitted.text(), "--previews", "live.webp"]);
+    let mut watching = command.stdout(Stdio::null()).spawn().unwrap();
     let live = darkroom.path("live.webp");
     let first =
         until("there is a preview", Duration::from_secs(60), || async { std::fs::read(&live).ok() }).await;
@@ -66,6 +72,39 @@ async fn previews_are_saved_as_they_come() {
     assert!(watching.wait().unwrap().success());
     let refused = darkroom.run(&["watch", submitted.text(), "--previews", "live.png"]);
     assert!(refused.code == Some(1) && refused.stderr.contains("previews are WebP files"), "{refused:?}");
+    drop(worker);
+    deployment.end().await;
+}
+
+/// Passes a request on, unless it is for events.
+async fn pass_on(service: &str, client: &reqwest::Client, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    if head.uri.path().ends_with("/events") {
+        return (StatusCode::NOT_FOUND, "no such page").into_response();
+    }
+    let mut headers = head.headers;
+    headers.remove("host");
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let sent = client.request(head.method, format!("{service}{}", head.uri)).headers(headers).body(body);
+    let answer = sent.send().await.unwrap();
+    (answer.status(), answer.bytes().await.unwrap()).into_response()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_without_events_is_asked() {
+    let deployment = Deployment::start(&Catalog::fake(20)).await;
+    let key = deployment.key("a").await;
+    let worker = deployment.worker().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (service, client) = (deployment.url.clone(), reqwest::Client::new());
+    let app = axum::Router::new()
+        .fallback(move |request: Request| async move { pass_on(&service, &client, request).await });
+    let proxy = tokio::spawn(async move { axum::serve(listener, app).await });
+    let darkroom = CommandLine::new(&url, &key);
+    let made = darkroom.run(&["generate", "a circle", "--steps", "100", "-o", "out.png"]);
+    assert_eq!((made.text(), &made.stderr[..]), ("out.png", ""));
+    proxy.abort();
     drop(worker);
     deployment.end().await;
 }

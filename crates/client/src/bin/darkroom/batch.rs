@@ -32,6 +32,8 @@ use crate::session::Session;
 use journal::Journal;
 use results::Ended;
 
+/// What is written into the folder besides pictures.
+pub(crate) const OWN_FILES: [&str; 2] = [journal::NAME, results::NAME];
 /// How long the service may be away before the run ends.
 const PATIENCE: Duration = Duration::from_secs(60);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -89,7 +91,7 @@ impl<'a> Run<'a> {
                 done = &mut work => break (done, None),
                 () = interrupts.next() => {
                     self.tally.hide();
-                    let unfinished = self.input.lines.len() - self.ended().len();
+                    let unfinished = self.input.lines.len() - self.counts().0;
                     match ask(unfinished, &mut interrupts).await {
                         Answer::GoOn => self.tally.unhide(),
                         answer => {

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::input::Input;
-use super::results::Ended;
+use super::results::{End, Ended};
 
-const NAME: &str = "journal.jsonl";
+pub(super) const NAME: &str = "journal.jsonl";
 
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -73,6 +73,8 @@ pub(super) struct Journal {
     pub(super) pending: Option<Chunk>,
     pub(super) accepted: Vec<Accepted>,
     pub(super) ended: BTreeMap<usize, Ended>,
+    /// How many lines ended how.
+    pub(super) counts: BTreeMap<End, usize>,
 }
 
 impl Journal {
@@ -107,6 +109,7 @@ impl Journal {
             pending: None,
             accepted: Vec::new(),
             ended: BTreeMap::new(),
+            counts: BTreeMap::new(),
         };
         journal.take_up(&text[..whole], &path, input)?;
         Ok(journal)
@@ -127,7 +130,8 @@ impl Journal {
             self.apply(record);
         }
         if text.is_empty() {
-            self.append(Record::Begun { id: Uuid::now_v7(), input_sha256: input.sha256.clone() })?;
+            sync_ancestors(path);
+            self.append(vec![Record::Begun { id: Uuid::now_v7(), input_sha256: input.sha256.clone() }])?;
         }
         Ok(())
     }
@@ -144,44 +148,43 @@ impl Journal {
     }
 
     /// Notes what is about to be submitted.
-    pub(super) fn submitting(
-        &mut self,
-        lines: Vec<usize>,
-        files: BTreeMap<usize, Uuid>,
-    ) -> anyhow::Result<Chunk> {
+    pub(super) fn begin(&mut self, lines: Vec<usize>, files: BTreeMap<usize, Uuid>) -> anyhow::Result<Chunk> {
         let chunk = Chunk { number: self.chunks, lines, files };
-        self.append(Record::Submitting(chunk.clone()))?;
+        self.append(vec![Record::Submitting(chunk.clone())])?;
         Ok(chunk)
     }
 
     /// Notes that the chunk is a batch.
-    pub(super) fn accepted(
+    pub(super) fn accept(
         &mut self,
         chunk: u32,
         batch: Uuid,
         jobs: BTreeMap<Uuid, usize>,
         refused: BTreeMap<usize, Failure>,
     ) -> anyhow::Result<()> {
-        self.append(Record::Accepted { chunk, batch, jobs, refused })
+        self.append(vec![Record::Accepted { chunk, batch, jobs, refused }])
     }
 
     /// Notes that the chunk was refused as a whole, for lines that are not submitted again.
-    pub(super) fn refused(&mut self, chunk: u32, refused: BTreeMap<usize, Failure>) -> anyhow::Result<()> {
-        self.append(Record::Refused { chunk, refused })
+    pub(super) fn refuse(&mut self, chunk: u32, refused: BTreeMap<usize, Failure>) -> anyhow::Result<()> {
+        self.append(vec![Record::Refused { chunk, refused }])
     }
 
-    /// Notes what became of a line. Its files have to be there.
-    pub(super) fn ended(&mut self, ended: Ended) -> anyhow::Result<()> {
-        self.append(Record::Ended(ended))
+    /// Notes what became of lines. Their files have to be there.
+    pub(super) fn end(&mut self, ended: Vec<Ended>) -> anyhow::Result<()> {
+        self.append(ended.into_iter().map(Record::Ended).collect())
     }
 
-    /// Writes a record onto the disk, and everything before it that happened in the folder.
-    fn append(&mut self, record: Record) -> anyhow::Result<()> {
-        let mut line = serde_json::to_vec(&record).context("failed to write JSON")?;
-        line.push(b'\n');
+    /// Writes records onto the disk, and everything before them that happened in the folder.
+    fn append(&mut self, records: Vec<Record>) -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        for record in &records {
+            serde_json::to_writer(&mut lines, record).context("failed to write JSON")?;
+            lines.push(b'\n');
+        }
         let written = tokio::task::block_in_place(|| {
             self.folder.sync_all()?;
-            self.file.write_all(&line)?;
+            self.file.write_all(&lines)?;
             self.file.sync_data()
         });
         if let Err(error) = written {
@@ -189,8 +192,8 @@ impl Journal {
             let _ = self.file.set_len(self.length);
             return Err(error).context("failed to write to the journal");
         }
-        self.length += line.len() as u64;
-        self.apply(record);
+        self.length += lines.len() as u64;
+        records.into_iter().for_each(|record| self.apply(record));
         Ok(())
     }
 
@@ -204,24 +207,35 @@ impl Journal {
             Record::Accepted { batch, jobs, refused, .. } => {
                 self.pending = None;
                 self.accepted.push(Accepted { batch, open: jobs });
-                self.refuse(refused);
+                self.end_refused(refused);
             }
             Record::Refused { refused, .. } => {
                 self.pending = None;
-                self.refuse(refused);
+                self.end_refused(refused);
             }
             Record::Ended(ended) => {
-                for accepted in &mut self.accepted {
-                    accepted.open.retain(|_, line| *line != ended.line);
-                }
-                self.ended.insert(ended.line, ended);
+                let batches = self.accepted.iter_mut();
+                ended.job.and_then(|job| batches.filter_map(|batch| batch.open.remove(&job)).next());
+                self.note(ended);
             }
         }
     }
 
-    fn refuse(&mut self, refused: BTreeMap<usize, Failure>) {
-        let ended = refused.into_iter().map(|(line, error)| (line, Ended::refused(line, error)));
-        self.ended.extend(ended);
+    fn end_refused(&mut self, refused: BTreeMap<usize, Failure>) {
+        refused.into_iter().for_each(|(line, error)| self.note(Ended::refused(line, error)));
+    }
+
+    fn note(&mut self, ended: Ended) {
+        *self.counts.entry(ended.state).or_default() += 1;
+        self.ended.insert(ended.line, ended);
+    }
+}
+
+/// Puts onto the disk that the folders are there. Those that cannot be read were there before.
+fn sync_ancestors(path: &Path) {
+    for folder in path.ancestors().skip(1) {
+        let folder = if folder == Path::new("") { Path::new(".") } else { folder };
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
     }
 }
 
@@ -243,26 +257,27 @@ mod tests {
         let input = input("{}\n{}\n{}\n{}");
         let (key, job) = (Journal::open(folder.path(), &input).unwrap().id, Uuid::now_v7());
         let mut journal = Journal::open(folder.path(), &input).unwrap();
-        let chunk = journal.submitting(vec![1, 3], [(1, job)].into()).unwrap();
+        let chunk = journal.begin(vec![1, 3], [(1, job)].into()).unwrap();
         drop(journal);
 
         let mut journal = Journal::open(folder.path(), &input).unwrap();
         assert_eq!(journal.pending.as_ref(), Some(&chunk), "whether it was accepted is not known");
         assert_eq!(journal.key(&chunk), format!("{key}-0"));
-        journal.accepted(0, Uuid::nil(), [(job, 1)].into(), [(3, refused(3).error.unwrap())].into()).unwrap();
-        let next = journal.submitting(vec![2, 4], BTreeMap::new()).unwrap();
-        journal.refused(next.number, [(4, refused(4).error.unwrap())].into()).unwrap();
+        journal.accept(0, Uuid::nil(), [(job, 1)].into(), [(3, refused(3).error.unwrap())].into()).unwrap();
+        let next = journal.begin(vec![2, 4], BTreeMap::new()).unwrap();
+        journal.refuse(next.number, [(4, refused(4).error.unwrap())].into()).unwrap();
         drop(journal);
 
         let mut journal = Journal::open(folder.path(), &input).unwrap();
         assert_eq!((journal.pending.as_ref(), journal.chunks), (None, 2));
         assert_eq!(journal.placed(), [1, 3, 4].into());
         assert_eq!(journal.accepted[0].open, [(job, 1)].into());
-        journal.ended(refused(1)).unwrap();
+        let ended = Ended::lost(1, job, String::new());
+        journal.end(vec![ended.clone()]).unwrap();
         assert!(journal.accepted[0].open.is_empty());
         drop(journal);
         let journal = Journal::open(folder.path(), &input).unwrap();
-        assert_eq!(journal.ended, [(1, refused(1)), (3, refused(3)), (4, refused(4))].into());
+        assert_eq!(journal.ended, [(1, ended), (3, refused(3)), (4, refused(4))].into());
         assert!(journal.accepted[0].open.is_empty());
     }
 
@@ -272,14 +287,14 @@ mod tests {
         let input = input("{}");
         let path = folder.path().join(NAME);
         let mut journal = Journal::open(folder.path(), &input).unwrap();
-        journal.ended(refused(1)).unwrap();
+        journal.end(vec![refused(1)]).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();
         for length in 0..whole.len() {
             std::fs::write(&path, &whole[..length]).unwrap();
             assert!(Journal::open(folder.path(), &input).unwrap().ended.is_empty(), "after {length} bytes");
             let mut journal = Journal::open(folder.path(), &input).unwrap();
-            journal.ended(refused(1)).unwrap();
+            journal.end(vec![refused(1)]).unwrap();
             drop(journal);
             assert_eq!(Journal::open(folder.path(), &input).unwrap().ended.len(), 1, "after {length} bytes");
         }

@@ -14,7 +14,7 @@ use crate::save::replace;
 use crate::session::{Form, print_line};
 use crate::show::plain;
 
-const NAME: &str = "results.jsonl";
+pub(super) const NAME: &str = "results.jsonl";
 
 /// How a line ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -111,7 +111,7 @@ impl Run<'_> {
         match self.session.form {
             Form::Json => lines.iter().try_for_each(|line| print_line(line))?,
             Form::Text => {
-                complain(format_args!("{} lines: {}", self.input.lines.len(), counts(&ended)));
+                complain(format_args!("{} lines: {}", self.input.lines.len(), self.counts().1));
                 print_line(&path.display().to_string())?;
             }
         }
@@ -124,17 +124,17 @@ impl Run<'_> {
         ended.extend(self.with_journal(|journal| journal.ended.clone()));
         ended
     }
-}
-
-/// How many lines ended how.
-pub(super) fn counts(ended: &BTreeMap<usize, Ended>) -> String {
-    let mut counts: BTreeMap<End, usize> = BTreeMap::new();
-    for ended in ended.values() {
-        *counts.entry(ended.state).or_default() += 1;
+    /// How many lines have ended, and how many of them how.
+    pub(super) fn counts(&self) -> (usize, String) {
+        let mut counts = self.with_journal(|journal| journal.counts.clone());
+        self.with_lost(|lost| {
+            lost.values().for_each(|ended| *counts.entry(ended.state).or_default() += 1);
+        });
+        if counts.is_empty() {
+            return (0, "none has ended".to_owned());
+        }
+        let words: Vec<String> =
+            counts.iter().map(|(end, count)| format!("{count} {}", end.as_str())).collect();
+        (counts.values().sum(), words.join(", "))
     }
-    if counts.is_empty() {
-        return "none has ended".to_owned();
-    }
-    let counts: Vec<String> = counts.iter().map(|(end, count)| format!("{count} {}", end.as_str())).collect();
-    counts.join(", ")
 }

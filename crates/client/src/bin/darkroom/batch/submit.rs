@@ -10,6 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::input::Line;
 use super::journal::Chunk;
 use super::results::Ended;
 use super::{AT_ONCE, PATIENCE, Run, TRY_AGAIN, patiently};
@@ -77,27 +78,19 @@ impl Run<'_> {
                     Ok((line, file)) => drop(files.insert(line, file)),
                     Err(refused) => {
                         lines.retain(|line| *line != refused.line);
-                        self.with_journal(|journal| journal.ended(refused))?;
+                        self.with_journal(|journal| journal.end(vec![refused]))?;
                     }
                 }
             }
             if !lines.is_empty() {
-                return self.with_journal(|journal| journal.submitting(lines, files)).map(Some);
+                return self.with_journal(|journal| journal.begin(lines, files)).map(Some);
             }
         }
     }
 
     fn next_lines(&self, max_lines: usize) -> Vec<usize> {
         let placed = self.with_journal(|journal| journal.placed());
-        let (mut bytes, mut urls) = (0, 0);
-        let waiting = self.input.lines.iter().filter(|(number, _)| !placed.contains(number));
-        let fitting = waiting.enumerate().take_while(|(taken, (_, line))| {
-            // Every id of a file is as long as this one.
-            bytes += line.document(line.picture.as_ref().map(|_| Uuid::nil())).to_string().len() + 1;
-            urls += usize::from(line.has_url());
-            *taken == 0 || (*taken < max_lines && bytes <= MAX_BYTES && urls <= MAX_URLS)
-        });
-        fitting.map(|(_, (number, _))| *number).collect()
+        fitting(self.input.lines.iter().filter(|(number, _)| !placed.contains(number)), max_lines)
     }
 
     /// Sends a line's picture. The service keeps the same bytes as one file.
@@ -131,7 +124,7 @@ impl Run<'_> {
                 Err(error) => error,
             };
             let busy = !self.open().is_empty();
-            let refused = |lines| self.with_journal(|journal| journal.refused(chunk.number, lines));
+            let refused = |lines| self.with_journal(|journal| journal.refuse(chunk.number, lines));
             let (refusal, several) = (refusal(&error, &chunk.lines), chunk.lines.len() > 1);
             match refusal {
                 Refusal::Lines(lines) => return refused(lines).map(|()| None),
@@ -164,8 +157,20 @@ impl Run<'_> {
                 (None, error) => drop(refused.insert(*line, failure(error.unwrap_or_default()))),
             }
         }
-        self.with_journal(|journal| journal.accepted(chunk.number, accepted.batch.id, jobs, refused))
+        self.with_journal(|journal| journal.accept(chunk.number, accepted.batch.id, jobs, refused))
     }
+}
+
+/// As many of the lines as the service takes at once, and at least one.
+fn fitting<'a>(lines: impl Iterator<Item = (&'a usize, &'a Line)>, max_lines: usize) -> Vec<usize> {
+    let (mut bytes, mut urls) = (0, 0);
+    let fitting = lines.enumerate().take_while(|(taken, (_, line))| {
+        // Every id of a file is as long as this one.
+        bytes += line.document(line.picture.as_ref().map(|_| Uuid::nil())).to_string().len() + 1;
+        urls += usize::from(line.has_url());
+        *taken == 0 || (*taken < max_lines && bytes <= MAX_BYTES && urls <= MAX_URLS)
+    });
+    fitting.map(|(_, (number, _))| *number).collect()
 }
 
 /// What a refusal means for the chunk with these lines.
@@ -237,6 +242,7 @@ fn split(pointer: &str) -> Option<(usize, &str)> {
 mod tests {
     use serde_json::json;
 
+    use super::super::input::Input;
     use super::*;
 
     fn problem(status: u16, code: &str, errors: Value) -> Error {
@@ -246,6 +252,26 @@ mod tests {
 
     fn error(pointer: &str, code: &str) -> Value {
         json!({"pointer": pointer, "detail": "expected a number", "code": code})
+    }
+
+    fn fitting_of(lines: &[Value], max_lines: usize) -> usize {
+        let text: Vec<String> = lines.iter().map(Value::to_string).collect();
+        let input = Input::parse(text.join("\n").as_bytes(), Path::new("")).unwrap();
+        fitting(input.lines.iter(), max_lines).len()
+    }
+
+    #[test]
+    fn batches_are_no_larger_than_the_service_takes() {
+        let small = json!({"pipeline": "text-to-image"});
+        assert_eq!(fitting_of(&vec![small.clone(); 1_200], MAX_LINES), 1_000);
+        assert_eq!(fitting_of(&vec![small.clone(); 20], 7), 7);
+        let long = json!({"input": {"prompt": "x".repeat(9_000)}});
+        assert_eq!(fitting_of(&vec![long; 200], MAX_LINES), 110);
+        let url = json!({"input": {"image_url": "https://shop.example/a.png"}});
+        assert_eq!(fitting_of(&vec![url; 200], MAX_LINES), MAX_URLS);
+        let huge = json!({"input": {"image_url": "x".repeat(MAX_BYTES)}});
+        assert_eq!(fitting_of(&[small.clone(), huge.clone()], MAX_LINES), 1);
+        assert_eq!(fitting_of(&[huge, small], MAX_LINES), 1, "it goes alone");
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use darkroom_client::{BatchPage, Error, Job};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::journal::Accepted;
-use super::results::{Ended, counts};
+use super::results::Ended;
 use super::{AT_ONCE, Run, patiently};
 use crate::save::{default_name, replace};
 
@@ -30,11 +30,10 @@ impl Run<'_> {
             if open.is_empty() && last {
                 return Ok(());
             }
-            let mut running = 0;
             for batch in &open {
-                running += self.look(batch).await?;
-                self.show(running);
+                self.look(batch).await?;
             }
+            self.show();
             if open.is_empty() || !self.open().is_empty() {
                 self.wait(LOOK_AGAIN.max(begun.elapsed() * 4)).await;
             }
@@ -53,22 +52,20 @@ impl Run<'_> {
         accepted
     }
 
-    /// Fetches the results of the jobs that have ended since the last look. Returns how many run.
-    async fn look(&self, batch: &Accepted) -> anyhow::Result<u64> {
+    /// Fetches the results of the jobs that have ended since the last look.
+    async fn look(&self, batch: &Accepted) -> anyhow::Result<()> {
         let Some(now) = self.page(batch, 1, None).await? else {
             for (job, line) in &batch.open {
                 self.lose(*line, *job, format!("the service knows no batch {} with it", batch.batch));
             }
-            return Ok(0);
+            return Ok(());
         };
         let count = |state: &str| now.batch.counts.get(state).copied().unwrap_or_default();
-        let running = count("running");
-        let unfinished = usize::try_from(count("queued") + running)?;
-        let news = batch.open.len().saturating_sub(unfinished);
-        if news > 0 {
-            self.fetch(batch, news).await?;
+        let unfinished = usize::try_from(count("queued") + count("running"))?;
+        match batch.open.len().saturating_sub(unfinished) {
+            0 => Ok(()),
+            news => self.fetch(batch, news).await,
         }
-        Ok(running)
     }
 
     /// Goes through the jobs of a batch for so many that have ended, or are gone.
@@ -80,7 +77,13 @@ impl Run<'_> {
             let found = page.jobs.into_iter().filter_map(|job| Some((missing.remove(&job.id)?, job)));
             let ended: Vec<(usize, Job)> = found.filter(|(_, job)| job.state.is_final()).collect();
             let saving = ended.iter().map(|(line, job)| self.save(*line, job));
-            stream::iter(saving).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
+            let mut saved = stream::iter(saving).buffer_unordered(AT_ONCE).ready_chunks(AT_ONCE);
+            while let Some(saved) = saved.next().await {
+                let saved: Vec<Option<Ended>> = saved.into_iter().collect::<anyhow::Result<_>>()?;
+                self.with_journal(|journal| journal.end(saved.into_iter().flatten().collect()))?;
+                self.news.notify_waiters();
+                self.show();
+            }
             news = news.saturating_sub(ended.len());
             cursor = page.next_cursor;
             match (&cursor, news) {
@@ -110,8 +113,8 @@ impl Run<'_> {
         }
     }
 
-    /// Saves the pictures of a job that is final, and notes what became of it.
-    async fn save(&self, line: usize, job: &Job) -> anyhow::Result<()> {
+    /// Saves the pictures of a job that is final, if they are to be had.
+    async fn save(&self, line: usize, job: &Job) -> anyhow::Result<Option<Ended>> {
         let width = self.input.lines.keys().next_back().map_or(1, |last| last.to_string().len());
         let (mut files, mut taken) = (Vec::new(), BTreeSet::new());
         for artifact in job.artifacts.iter().filter(|artifact| artifact.text.is_none()) {
@@ -123,7 +126,7 @@ impl Run<'_> {
                         job.id,
                         format!("failed to fetch its result {}: {error}", artifact.index),
                     );
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(error) => {
                     return Err(error).with_context(|| format!("line {line}: failed to fetch its results"));
@@ -133,20 +136,19 @@ impl Run<'_> {
             if !taken.insert(name.clone()) {
                 name = format!("{line:0width$}-{}-{}", artifact.index + 1, default_name(job, artifact));
             }
-            replace(&self.folder.join(&name), &bytes)?;
+            let path = self.folder.join(&name);
+            tokio::task::spawn_blocking(move || replace(&path, &bytes)).await??;
             files.push(name.into());
         }
-        self.with_journal(|journal| journal.ended(Ended::job(line, job, files)))?;
-        self.news.notify_waiters();
-        Ok(())
+        Ok(Some(Ended::job(line, job, files)))
     }
 
     fn lose(&self, line: usize, job: Uuid, why: String) {
         self.with_lost(|lost| lost.insert(line, Ended::lost(line, job, why)));
     }
 
-    fn show(&self, running: u64) {
-        let ended = self.ended();
-        self.tally.show(ended.len(), &format!("{}, {running} running", counts(&ended)));
+    fn show(&self) {
+        let (ended, counts) = self.counts();
+        self.tally.show(ended, &counts);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 
-use crate::batch::{Input, Run, try_out};
+use crate::batch::{Input, OWN_FILES, Run, try_out};
 use crate::failure::Outcome;
 use crate::session::Session;
 
@@ -30,6 +30,15 @@ impl Batch {
     pub(super) async fn run(self, session: &Session) -> anyhow::Result<Outcome> {
         let folder = self.output.unwrap_or_else(|| self.file.with_extension(""));
         ensure!(self.dry_run || folder != self.file, "name a folder for the results with `-o`");
+        let is_input = |path: PathBuf| {
+            let paths = path.canonicalize().ok().zip(self.file.canonicalize().ok());
+            paths.is_some_and(|(path, input)| path == input)
+        };
+        ensure!(
+            !OWN_FILES.iter().any(|name| is_input(folder.join(name))),
+            "{} would be written to: name another folder with `-o`",
+            self.file.display()
+        );
         let input = Input::read(&self.file).await?;
         if self.dry_run {
             return try_out(session, &input).await;
