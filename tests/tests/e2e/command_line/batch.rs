@@ -169,12 +169,19 @@ async fn a_batch_for_which_there_is_no_room_is_submitted_bit_by_bit() {
     let deployment = Deployment::start(&Catalog::fake(1).with_captions()).await;
     let darkroom = deployment.command_line("a").await;
     write_input(&darkroom);
-    deployment.database.execute("update tenants set max_queued = 10").await;
+    deployment.database.execute("update tenants set max_queued = 20").await;
     let worker = deployment.worker().await;
     let ended = darkroom.run(&["batch", "jobs.jsonl"]);
     assert!(ended.stderr.contains("34 lines: 33 succeeded, 1 refused"), "{ended:?}");
     assert_eq!(jobs(&deployment).await, 33);
-    assert!(deployment.database.count("select count(*) from batches").await > 3);
+    assert!(deployment.database.count("select count(*) from batches").await > 1);
+    let metrics = deployment.api.metrics().await;
+    let sent: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.contains("requests_total") && line.contains("/v1/files"))
+        .collect();
+    let expected = "darkroom_http_requests_total{method=\"POST\",route=\"/v1/files\",status=\"201\"} 2";
+    assert_eq!(sent, [expected], "the same bytes are sent once");
     drop(worker);
     deployment.end().await;
 }

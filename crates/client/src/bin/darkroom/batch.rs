@@ -7,19 +7,20 @@ mod results;
 mod submit;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use darkroom_client::Error;
 use futures_util::StreamExt as _;
 use futures_util::future::try_join;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 pub(crate) use dry_run::try_out;
 pub(crate) use input::Input;
@@ -50,6 +51,8 @@ pub(crate) struct Run<'a> {
     journal: Mutex<Journal>,
     /// Lines of which nothing is to be had for now, and that are looked at again by the next call.
     lost: Mutex<BTreeMap<usize, Ended>>,
+    /// Files of the service by the SHA-256 of pictures that were sent, or are just being sent.
+    sent: Mutex<HashMap<[u8; 32], Arc<OnceCell<Uuid>>>>,
     tally: Tally,
     stop: CancellationToken,
     /// A batch was accepted, or a job has ended.
@@ -75,6 +78,7 @@ impl<'a> Run<'a> {
             folder,
             journal: Mutex::new(journal),
             lost: Mutex::default(),
+            sent: Mutex::default(),
             tally,
             stop: CancellationToken::new(),
             news: Notify::new(),
@@ -161,6 +165,10 @@ impl<'a> Run<'a> {
 
     fn with_lost<T>(&self, body: impl FnOnce(&mut BTreeMap<usize, Ended>) -> T) -> T {
         body(&mut self.lost.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn with_sent<T>(&self, body: impl FnOnce(&mut HashMap<[u8; 32], Arc<OnceCell<Uuid>>>) -> T) -> T {
+        body(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

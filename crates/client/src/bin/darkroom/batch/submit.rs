@@ -7,6 +7,7 @@ use anyhow::{Context as _, ensure};
 use darkroom_client::{AcceptedBatch, Error, Failure, Missteps, Problem};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -93,7 +94,7 @@ impl Run<'_> {
         fitting(self.input.lines.iter().filter(|(number, _)| !placed.contains(number)), max_lines)
     }
 
-    /// Sends a line's picture. The service keeps the same bytes as one file.
+    /// Sends a line's picture, unless the same bytes were sent for another line.
     async fn send_picture(
         &self,
         line: usize,
@@ -101,8 +102,10 @@ impl Run<'_> {
     ) -> anyhow::Result<Result<(usize, Uuid), Ended>> {
         let (bytes, _) = read_image(picture).await?;
         let failed = || format!("line {line}: failed to send {}", picture.display());
-        match patiently(async || self.session.client.upload(bytes.clone()).await).await {
-            Ok(file) => Ok(Ok((line, file.id))),
+        let sent = self.with_sent(|sent| sent.entry(Sha256::digest(&bytes).into()).or_default().clone());
+        let send = async || patiently(async || self.session.client.upload(bytes.clone()).await).await;
+        match sent.get_or_try_init(async || Ok(send().await?.id)).await {
+            Ok(file) => Ok(Ok((line, *file))),
             Err(Error::Problem(problem)) if matches!(problem.status, 400 | 413 | 422) => {
                 Ok(Err(Ended::refused(line, Failure { code: problem.code, message: problem.detail })))
             }
