@@ -38,7 +38,7 @@ fn previews(folder: &Path) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn previews_are_saved_as_they_come() {
-    let deployment = Deployment::start(&Catalog::fake(50)).await;
+    let deployment = Deployment::start(&Catalog::fake(80)).await;
     let darkroom = deployment.command_line("a").await;
     let worker = deployment.worker().await;
     let made = darkroom.run(&[
