@@ -43,7 +43,7 @@ pub use events::{JobEvent, Preview, Previews};
 pub use file::File;
 pub use job::{Artifact, Failure, Job, JobPage, JobState, Links, Money, Progress, QueuePlace, Warning};
 pub use model::{Download, Model, ModelList, ModelState};
-pub use request::{CaptionRequest, JobOptions, JobWebhook, TextToImageRequest};
+pub use request::{CaptionRequest, JobOptions, TextToImageRequest};
 pub use usage::{Usage, UsageCounts, UsageDay, UsageFilter, UsageTotal};
 pub use webhook::{
     Delivery, DeliveryAttempt, DeliveryFilter, DeliveryPage, JobWebhook, Webhook, WebhookSecret,

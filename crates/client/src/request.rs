@@ -6,6 +6,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::JobWebhook;
+
 /// A picture from words. Everything but the prompt has a default in the catalog.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct TextToImageRequest {
@@ -134,19 +136,9 @@ pub struct JobOptions {
     /// The caller's own labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// Who is told how the job ends.
+    /// Who is told what becomes of the job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook: Option<JobWebhook>,
-}
-
-/// Who is told how a job ends.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct JobWebhook {
-    /// Where the message is posted to.
-    pub url: String,
-    /// What is told, such as `job.succeeded`; everything unless given.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub events: Vec<String>,
 }
 
 /// The JSON document of a submission.

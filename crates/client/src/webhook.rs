@@ -112,11 +112,12 @@ pub struct DeliveryFilter {
 }
 
 /// A job's own webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobWebhook {
     /// Where messages are posted to.
     pub url: String,
-    /// What is told, such as `job.succeeded`.
+    /// What is told, such as `job.succeeded`; of a submission, how the job ends unless given.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<String>,
 }
 
@@ -127,11 +128,6 @@ pub struct WebhookSecret {
     pub secret: String,
     /// Until when the secret before the last rotation signs as well.
     pub previous_secret_until: Option<DateTime<Utc>>,
-}
-
-#[derive(Deserialize)]
-struct JobWebhookSecret {
-    secret: String,
 }
 
 #[derive(Deserialize)]
@@ -147,16 +143,6 @@ impl Client {
     /// [`Error::Problem`] with every member that cannot be used, or code `too_many_webhooks`.
     pub async fn create_webhook(&self, settings: &WebhookSettings) -> Result<Webhook, Error> {
         self.webhook_call(Method::POST, "v1/webhooks", Some(settings)).await
-    }
-
-    /// What signs the messages that jobs ask for themselves.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn job_webhook_secret(&self) -> Result<String, Error> {
-        let call = Call::new(Method::GET, self.url("v1/webhooks/secret")?);
-        let secret: JobWebhookSecret = self.transport.json(&call).await?;
-        Ok(secret.secret)
     }
 
     /// Every webhook, oldest first.

@@ -218,7 +218,7 @@ async fn webhooks_are_made_changed_tested_and_deleted() {
     assert_eq!(shown, Webhook { secret: None, ..made.clone() });
     assert_eq!(client.webhooks().await.unwrap(), [shown]);
 
-    let secret = client.job_webhook_secret().await.unwrap();
+    let secret = client.job_webhook_secret().await.unwrap().secret;
     assert!(secret.starts_with("whsec_") && Some(&secret) != made.secret.as_ref());
 
     let test = client.test_webhook(made.id).await.unwrap();

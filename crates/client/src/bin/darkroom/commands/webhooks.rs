@@ -31,9 +31,9 @@ pub(crate) enum Webhooks {
     Update(Update),
     /// Give a webhook another secret and print it; the one before signs for another 24 hours
     RotateSecret {
-        /// Id of the webhook
+        /// Id of the webhook; the secret of the messages that jobs ask for themselves unless given
         #[arg(value_name = "WEBHOOK")]
-        id: Uuid,
+        id: Option<Uuid>,
     },
     /// Delete webhooks
     Delete {
@@ -50,14 +50,7 @@ pub(crate) enum Webhooks {
     /// List what was sent to a webhook, newest first
     Deliveries(Deliveries),
     /// Send messages again
-    Resend {
-        /// Id of the webhook
-        #[arg(value_name = "WEBHOOK")]
-        id: Uuid,
-        /// Ids of deliveries
-        #[arg(required = true, value_name = "DELIVERY")]
-        deliveries: Vec<Uuid>,
-    },
+    Resend(Resend),
 }
 
 #[derive(Debug, Args)]
@@ -105,10 +98,29 @@ pub(crate) struct Update {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Resend {
+    /// Id of the webhook
+    #[arg(value_name = "WEBHOOK", required_unless_present = "job")]
+    webhook: Option<Uuid>,
+
+    /// Ids of deliveries
+    #[arg(value_name = "DELIVERY", required_unless_present = "job")]
+    deliveries: Vec<Uuid>,
+
+    /// Id of a job, in place of the webhook: send messages to its own webhook again
+    #[arg(long, value_name = "JOB")]
+    job: Option<Uuid>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Deliveries {
     /// Id of the webhook
-    #[arg(value_name = "WEBHOOK")]
-    id: Uuid,
+    #[arg(value_name = "WEBHOOK", required_unless_present = "job", conflicts_with = "job")]
+    id: Option<Uuid>,
+
+    /// What was sent to this job's own webhook
+    #[arg(long, value_name = "JOB")]
+    job: Option<Uuid>,
 
     /// Only deliveries in this state: pending, delivered or failed
     #[arg(long)]
@@ -127,10 +139,14 @@ impl Webhooks {
             Self::Show { ids } => return Ok(show(session, &ids).await),
             Self::Secret => {
                 let secret = session.client.job_webhook_secret().await?;
-                session.print(|| secret.clone(), &json!({"secret": secret}))?;
+                session.print(|| secret.secret.clone(), &secret)?;
             }
             Self::Update(update) => update.run(session).await?,
-            Self::RotateSecret { id } => {
+            Self::RotateSecret { id: None } => {
+                let secret = session.client.rotate_job_webhook_secret().await?;
+                session.print(|| secret.secret.clone(), &secret)?;
+            }
+            Self::RotateSecret { id: Some(id) } => {
                 let webhook = session.client.rotate_webhook_secret(id).await?;
                 session.print(|| webhook.secret.clone().unwrap_or_default(), &webhook)?;
             }
@@ -140,7 +156,7 @@ impl Webhooks {
                 session.print(|| delivery.id.to_string(), &delivery)?;
             }
             Self::Deliveries(deliveries) => deliveries.run(session).await?,
-            Self::Resend { id, deliveries } => return Ok(resend(session, id, &deliveries).await),
+            Self::Resend(resend) => return resend.run(session).await,
         }
         Ok(Outcome::Done)
     }
@@ -198,12 +214,22 @@ async fn delete(session: &Session, ids: &[Uuid]) -> Outcome {
     each("webhook", ids, delete).await
 }
 
-async fn resend(session: &Session, webhook: Uuid, ids: &[Uuid]) -> Outcome {
-    let resend = async |_, id| {
-        let delivery = session.client.resend_delivery(webhook, id).await?;
-        session.print(|| format!("delivery {id} is {}", delivery.state), &delivery)
-    };
-    each("delivery", ids, resend).await
+impl Resend {
+    async fn run(self, session: &Session) -> anyhow::Result<Outcome> {
+        let Self { webhook, deliveries, job } = self;
+        // With a job there is no webhook, and so every id is one of a delivery.
+        let (webhook, first) = if job.is_some() { (None, webhook) } else { (webhook, None) };
+        let ids: Vec<Uuid> = first.into_iter().chain(deliveries).collect();
+        let resend = async |_, id| {
+            let delivery = match (job, webhook) {
+                (Some(job), _) => session.client.resend_job_delivery(job, id).await?,
+                (None, Some(webhook)) => session.client.resend_delivery(webhook, id).await?,
+                (None, None) => return Ok(()),
+            };
+            session.print(|| format!("delivery {id} is {}", delivery.state), &delivery)
+        };
+        Ok(each("delivery", &ids, resend).await)
+    }
 }
 
 impl Deliveries {
@@ -213,7 +239,11 @@ impl Deliveries {
         let mut found = Vec::new();
         while left > 0 {
             filter.limit = Some(left.min(PAGE));
-            let page = session.client.deliveries(self.id, &filter).await?;
+            let page = match (self.job, self.id) {
+                (Some(job), _) => session.client.job_deliveries(job, &filter).await?,
+                (None, Some(webhook)) => session.client.deliveries(webhook, &filter).await?,
+                (None, None) => break,
+            };
             left = left.saturating_sub(u32::try_from(page.deliveries.len()).unwrap_or(left));
             found.extend(page.deliveries);
             filter.cursor = page.next_cursor;
