@@ -4,8 +4,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use darkroom_client::{
-    CaptionRequest, Client, DeliveryFilter, Error, JobEvent, JobFilter, JobOptions, JobState, Missteps,
-    ModelState, Previews, TextToImageRequest, UsageFilter, Webhook, WebhookSettings,
+    CaptionRequest, Client, DeliveryFilter, Error, JobEvent, JobFilter, JobOptions, JobState, JobWebhook,
+    Missteps, ModelState, Previews, TextToImageRequest, UsageFilter, Webhook, WebhookSettings,
 };
 use futures_util::TryStreamExt;
 use serde_json::json;
@@ -195,6 +195,12 @@ async fn a_jobs_own_webhook_is_shown_with_what_was_sent_to_it() {
     assert_eq!((page.deliveries[0].event.as_str(), page.deliveries[0].job), ("job.canceled", Some(job.id)));
     let resent = client.resend_job_delivery(job.id, page.deliveries[0].id).await.unwrap();
     assert_eq!((resent.id, resent.state.as_str()), (page.deliveries[0].id, "pending"));
+
+    let told = JobWebhook { url: "https://shop.example/batch".into(), events: Vec::new() };
+    let batch =
+        client.submit_batch_with_webhook(&[picture()], &told, Missteps::RefuseAll, None).await.unwrap();
+    let shown = client.job(batch.jobs[0].id.unwrap()).await.unwrap().webhook.unwrap();
+    assert_eq!(shown, JobWebhook { events: ends.map(Into::into).into(), ..told });
 
     let secret = client.job_webhook_secret().await.unwrap();
     let rotated = client.rotate_job_webhook_secret().await.unwrap();
