@@ -181,7 +181,11 @@ impl Store {
                 claimed_at: row.claimed_at,
             })
         });
-        due.collect()
+        // What a newer release wrote and this one cannot read holds up nothing else. It comes due again.
+        let readable = due.filter_map(|due: Result<_, Error>| {
+            due.inspect_err(|error| tracing::warn!(%error, "left a delivery alone that cannot be read")).ok()
+        });
+        Ok(readable.collect())
     }
 
     /// Writes an attempt down and decides about the delivery, and about the endpoint: the reason for which it is

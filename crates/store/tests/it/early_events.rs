@@ -175,3 +175,25 @@ async fn the_job_that_runs_a_failed_one_again_tells_its_start_as_well() {
     assert_eq!(told(store).await, [Event::JobStarted, Event::JobOutput, Event::JobSucceeded]);
     database.drop_database().await;
 }
+
+#[tokio::test]
+async fn an_event_of_a_newer_release_holds_up_no_other() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    let worker = TestWorker::start(store).await;
+    for place in 0..2 {
+        let url = format!("https://shop.example/{place}");
+        accept(store, with_webhook(new_job(owner), JobWebhook { url, ..everything() })).await;
+        worker.take(store).await;
+    }
+    database
+        .execute(
+            "update webhook_deliveries set event = 'job.dreamt'
+             where webhook_id = (select id from webhooks where url like '%/0')",
+        )
+        .await;
+    assert_eq!(told(store).await, [Event::JobStarted]);
+    assert_eq!(database.count("select count(*) from webhook_deliveries where state = 'pending'").await, 1);
+    database.drop_database().await;
+}
