@@ -179,7 +179,8 @@ async fn usage_is_shown_by_day() {
 async fn a_jobs_own_webhook_is_shown_with_what_was_sent_to_it() {
     let app = App::start().await;
     let client = client(&app);
-    let options = JobOptions { webhook: Some("https://shop.example/hooks".into()), ..JobOptions::default() };
+    let webhook = JobWebhook { url: "https://shop.example/hooks".into(), ..JobWebhook::default() };
+    let options = JobOptions { webhook: Some(webhook), ..JobOptions::default() };
     let request = TextToImageRequest { options, ..TextToImageRequest::new("a red circle") };
     let job = client.submit_text_to_image(&request).await.unwrap();
     let webhook = job.webhook.unwrap();
