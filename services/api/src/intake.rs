@@ -140,6 +140,14 @@ impl Intake {
         self.tasks.spawn(task.in_current_span());
     }
 
+    /// Does something to its end, also when the caller goes away meanwhile.
+    pub(crate) async fn whole<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.tasks.spawn(task.in_current_span()).await.map_err(Error::internal)?
+    }
+
     /// Waits, at most for `bound`, for the tasks that clean up behind refused requests.
     pub(crate) async fn settled(&self, bound: Duration) {
         self.tasks.close();
@@ -162,8 +170,7 @@ impl Intake {
         let key = terms.key;
         let (new, staged) = self.check(terms, received)?;
         let intake = self.clone();
-        let accepting = async move { intake.store_job(key, new, staged).await };
-        self.tasks.spawn(accepting.in_current_span()).await.map_err(Error::internal)?
+        self.whole(async move { intake.store_job(key, new, staged).await }).await
     }
 
     async fn store_job(

@@ -12,7 +12,6 @@ use darkroom_store::{AcceptedBatch as Outcome, Batch, File, Idempotency, NewBatc
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::task::yield_now;
 use tokio::time::timeout;
-use tracing::Instrument;
 
 use super::document::Document;
 use super::idempotency::request_hash;
@@ -85,9 +84,8 @@ impl Intake {
             request_hash,
         };
         let (intake, key) = (self.clone(), terms.key);
-        let storing =
-            async move { intake.store_batch(key, new, staged.into_iter().flatten().collect()).await };
-        self.tasks.spawn(storing.in_current_span()).await.map_err(Error::internal)?
+        let staged = staged.into_iter().flatten().collect();
+        self.whole(async move { intake.store_batch(key, new, staged).await }).await
     }
 
     /// Every document by itself, in their order. Where mistakes refuse the batch, those that show without a look

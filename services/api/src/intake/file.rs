@@ -8,7 +8,6 @@ use darkroom_pictures::Format;
 use darkroom_store::{File, NewFile};
 use tokio::time::timeout;
 use tower_http::timeout::TimeoutBody;
-use tracing::Instrument;
 
 use super::Intake;
 use super::form::{FormRules, Others};
@@ -64,8 +63,7 @@ impl Intake {
             height: header.height,
         };
         let intake = self.clone();
-        let recording = async move { intake.record_file(new, image).await };
-        self.tasks.spawn(recording.in_current_span()).await.map_err(Error::internal)?
+        self.whole(async move { intake.record_file(new, image).await }).await
     }
 
     async fn record_file(&self, new: NewFile, image: ReceivedImage) -> Result<Kept, Error> {

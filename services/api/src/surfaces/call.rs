@@ -66,12 +66,17 @@ impl Call {
             tracing::info!(job = %id, "a submission that was not answered is repeated");
             return Ok((jobs.find(self.tenant(), id).await?, Answering::new(intake.clone(), id)));
         }
-        let job = self.submit(intake, received).await?;
-        if let Err(error) = bounded(store.await_answer(job.id, &fingerprint)).await {
-            tracing::debug!(%error, job = %job.id, "a repetition of this submission will not be recognised");
-        }
-        let answering = Answering::new(intake.clone(), job.id);
-        Ok((job, answering))
+        // A caller that goes away in the middle is one whose repetition has to find the job.
+        let (call, accepting) = (self.clone(), intake.clone());
+        let accepted = async move {
+            let job = call.submit(&accepting, received).await?;
+            if let Err(error) = bounded(accepting.store().await_answer(job.id, &fingerprint)).await {
+                tracing::debug!(%error, job = %job.id, "a repetition of this submission will not be recognised");
+            }
+            let answering = Answering::new(accepting, job.id);
+            Ok((job, answering))
+        };
+        intake.whole(accepted).await
     }
 
     /// The job as soon as it is final, or as it stands after the longest wait, or when the service stops.

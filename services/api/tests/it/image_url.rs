@@ -11,12 +11,14 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use darkroom_jobs::Task;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::app::{Answer, App, eventually, storage};
+use crate::app::{Answer, App, KEY, eventually, storage};
 use crate::upload::{caption, png};
 
 /// A bucket that no other test writes to, so that what is left behind can be seen.
@@ -26,6 +28,8 @@ const BUCKET: &str = "darkroom-test-fetched";
 struct Site {
     url: String,
     pictures: Arc<AtomicUsize>,
+    /// Lets a picture go that is held back.
+    held: Arc<Notify>,
     _stop: DropGuard,
 }
 
@@ -37,6 +41,13 @@ impl Site {
             counted.fetch_add(1, Ordering::SeqCst);
             async { png(33, 20) }
         };
+        let held = Arc::new(Notify::new());
+        let (waited, begun) = (held.clone(), pictures.clone());
+        let slow = async move || {
+            begun.fetch_add(1, Ordering::SeqCst);
+            waited.notified().await;
+            png(33, 20)
+        };
         let huge = async || {
             (
                 [(header::CONTENT_LENGTH, "52428801")],
@@ -45,6 +56,7 @@ impl Site {
         };
         let routes = Router::new()
             .route("/picture", get(picture))
+            .route("/slow", get(slow))
             .route("/moved", get(async || Redirect::temporary("/picture")))
             .route("/inside", get(async || Redirect::temporary("http://127.0.0.1:9090/metrics")))
             .route("/text", get(async || "no picture"))
@@ -57,7 +69,7 @@ impl Site {
         let serving =
             stop.clone().run_until_cancelled_owned(async move { axum::serve(listener, routes).await });
         tokio::spawn(serving);
-        Self { url, pictures, _stop: stop.drop_guard() }
+        Self { url, pictures, held, _stop: stop.drop_guard() }
     }
 
     fn at(&self, path: &str) -> Value {
@@ -194,5 +206,31 @@ async fn a_data_uri_is_a_picture() {
     }
     let answer = app.submit(&document(&uri(b"hello"))).await;
     assert_eq!(answer.refusal(), (400, "unsupported_image".to_owned()));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_whose_line_breaks_during_acceptance_is_led_to_the_job() {
+    let (app, site) = (App::start().await, Site::start().await);
+    let submit = || {
+        let url = app.url("/fal/test/captioner");
+        let request = app.anonymous(Method::POST, &url).header("authorization", format!("Key {KEY}"));
+        request.json(&json!({"image_url": format!("{}/slow", site.url)}))
+    };
+    tokio::select! {
+        _ = submit().send() => panic!("the picture is held back"),
+        () = eventually("the picture is asked for", async || site.pictures.load(Ordering::SeqCst) == 1) => {}
+    }
+    site.held.notify_one();
+    eventually("the line is known to be broken", async || {
+        app.database.count("select count(*) from unanswered_jobs where abandoned").await == 1
+    })
+    .await;
+    let again = Answer::of(submit()).await;
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_eq!(
+        (site.pictures.load(Ordering::SeqCst), app.database.count("select count(*) from jobs").await),
+        (1, 1)
+    );
     app.stop().await;
 }
