@@ -50,6 +50,11 @@ impl FailureClass {
             Self::Poison => "poison",
         }
     }
+
+    /// Whether it is the request that cannot be done, and its caller who can change that.
+    pub fn is_refusal(self) -> bool {
+        matches!(self, Self::InvalidInput | Self::Unsupported)
+    }
 }
 
 impl std::str::FromStr for FailureClass {

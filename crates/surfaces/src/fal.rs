@@ -1,6 +1,6 @@
 //! fal: the result of a request, or why there is none.
 
-use darkroom_jobs::{FailureClass, JobId, JobState, Task};
+use darkroom_jobs::{JobId, JobState, Task};
 use darkroom_links::Links;
 use darkroom_store::Job;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ impl Ended {
             (JobState::Queued | JobState::Running | JobState::Succeeded, _) => return None,
             (JobState::Canceled, _) => (400, "the request was canceled".to_owned(), "client_cancelled"),
             (JobState::Expired, _) => (504, "the request was not done in time".to_owned(), "request_timeout"),
-            (JobState::Failed, Some(failure)) if failure.class == FailureClass::InvalidInput => {
+            (JobState::Failed, Some(failure)) if failure.class.is_refusal() => {
                 (422, failure.message.clone(), failure.class.as_str())
             }
             (JobState::Failed, failure) => {

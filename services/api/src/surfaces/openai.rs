@@ -9,19 +9,21 @@ mod models;
 mod pictures;
 mod stream;
 
+use axum::http::header::RETRY_AFTER;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use darkroom_jobs::{FailureClass, JobState};
+use darkroom_jobs::JobState;
 use darkroom_store::{Job, Repeated};
 use serde_json::{Value, json};
 
+use super::answering::Answering;
 use super::{Surface, SurfaceRefusal};
 use crate::problem::Shaped;
-use crate::{Api, Error, Problem};
+use crate::{Api, Problem};
 
-pub(super) const SURFACE: Surface = Surface { prefixes: &["/openai/v1"], routes, refusal };
+pub(super) const SURFACE: Surface = Surface { prefixes: &["/openai"], routes, refusal };
 
 fn routes() -> Router<Api> {
     Router::new()
@@ -85,19 +87,6 @@ fn refusal(problem: &Problem) -> SurfaceRefusal {
 #[derive(Debug)]
 struct NoResult(Box<Job>);
 
-/// Why a request failed here.
-#[derive(Debug)]
-enum Failure {
-    Other(Error),
-    NoResult(NoResult),
-}
-
-impl<E: Into<Error>> From<E> for Failure {
-    fn from(error: E) -> Self {
-        Self::Other(error.into())
-    }
-}
-
 impl NoResult {
     /// Status, type, code and text.
     fn told(&self) -> (StatusCode, &'static str, &'static str, String) {
@@ -117,7 +106,7 @@ impl NoResult {
                 let text = "the job's deadline passed before it was done".to_owned();
                 (StatusCode::GATEWAY_TIMEOUT, server, "job_expired", text)
             }
-            (_, Some(failure)) if failure.class == FailureClass::InvalidInput => (
+            (_, Some(failure)) if failure.class.is_refusal() => (
                 StatusCode::BAD_REQUEST,
                 "invalid_request_error",
                 failure.class.as_str(),
@@ -129,23 +118,18 @@ impl NoResult {
             }
         }
     }
-}
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let no_result = match self {
-            Self::Other(error) => return error.into_response(),
-            Self::NoResult(no_result) => no_result,
-        };
-        let (status, kind, code, message) = no_result.told();
+    /// The refusal. That of a job that is final is told for good; else a repetition waits on.
+    fn answer(self, answering: Answering) -> Response {
+        let (status, kind, code, message) = self.told();
         let mut response = (status, Json(error(&message, kind, None, code))).into_response();
-        let headers = response.headers_mut();
-        if no_result.0.state.is_final() {
-            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
-        } else {
-            headers.insert(axum::http::header::RETRY_AFTER, 1.into());
-        }
         response.extensions_mut().insert(Shaped);
-        response
+        let headers = response.headers_mut();
+        if !self.0.state.is_final() {
+            headers.insert(RETRY_AFTER, 1.into());
+            return response;
+        }
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        answering.watch(response)
     }
 }

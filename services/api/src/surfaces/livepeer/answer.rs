@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use darkroom_jobs::{FailureClass, JobState, Pipeline};
-use darkroom_store::Job;
+use darkroom_jobs::{JobState, Pipeline};
+use darkroom_store::{Job, Repeated};
 use serde_json::{Value, json};
 
 use super::{Failure, IMAGE_TO_TEXT_FAILED, TEXT_TO_IMAGE_FAILED};
@@ -22,20 +22,25 @@ pub(super) async fn submit(
     received: Received,
 ) -> Result<Response, Failure> {
     let prefer = Prefer::from_headers(&call.headers);
-    let job = call.submit(intake, received).await?;
+    // Clients that are asked to retry do so after a broken connection as well, and say nothing of it.
+    let (job, answering) = call.submit_once(intake, jobs, received, Some(Repeated::Perhaps)).await?;
     if prefer.responds_async() {
         let mut response = (StatusCode::ACCEPTED, Json(json!({"request_id": job.id}))).into_response();
         if let Some(applied) = prefer.applied() {
             response.headers_mut().insert(PREFERENCE_APPLIED, applied);
         }
-        return Ok(response);
+        return Ok(answering.watch(response));
     }
     let job = call.wait(jobs, job.id).await?;
-    match result(job, &jobs.links)? {
-        Some(result) => Ok(Json(result).into_response()),
-        None => Err(Failure::Told(StatusCode::SERVICE_UNAVAILABLE, "the job takes too long".to_owned())),
-    }
+    // How it ended is told for good; who repeats the request after a failure wants another job.
+    Ok(match result(job, &jobs.links) {
+        Ok(Some(result)) => answering.watch(Json(result).into_response()),
+        Ok(None) => Failure::Told(StatusCode::SERVICE_UNAVAILABLE, TOO_LONG.to_owned()).into_response(),
+        Err(failure) => answering.watch(failure.into_response()),
+    })
 }
+
+const TOO_LONG: &str = "the job takes too long: it goes on, and repeating the request waits for it";
 
 /// What a final job is answered with; `None` for one that is not.
 pub(super) fn result(job: Job, links: &Links) -> Result<Option<Value>, Failure> {
@@ -63,9 +68,8 @@ fn succeeded(job: Job, links: &Links) -> Value {
 }
 
 fn failed(job: &Job) -> Failure {
-    let refused = |class| matches!(class, FailureClass::InvalidInput | FailureClass::Unsupported);
     match &job.failure {
-        Some(failure) if refused(failure.class) => Failure::of_model(&failure.message),
+        Some(failure) if failure.class.is_refusal() => Failure::of_model(&failure.message),
         _ => {
             let message = match job.lane.pipeline() {
                 Pipeline::TextToImage => TEXT_TO_IMAGE_FAILED,

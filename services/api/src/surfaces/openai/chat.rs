@@ -10,7 +10,7 @@ use darkroom_jobs::{FieldError, Fields, JobState, Pipeline};
 use darkroom_store::Job;
 use serde_json::{Value, json};
 
-use super::{Failure, NoResult, repeated};
+use super::{NoResult, repeated};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::surfaces::call::Call;
@@ -21,7 +21,7 @@ pub(super) async fn complete(
     State(jobs): State<Jobs>,
     Submitter(key): Submitter,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<Response, Error> {
     let call = Call::new(key, request.headers())?;
     let body = intake.read_document(call.tenant(), request).await?;
     let document = document(&body.parse()?)?;
@@ -29,7 +29,7 @@ pub(super) async fn complete(
     let (job, answering) = call.submit_once(&intake, &jobs, received, repeated(&call.headers)).await?;
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {
-        return Err(Failure::NoResult(NoResult(Box::new(job))));
+        return Ok(NoResult(Box::new(job)).answer(answering));
     }
     Ok(answering.watch(Json(completion(&job)).into_response()))
 }

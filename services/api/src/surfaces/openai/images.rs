@@ -10,7 +10,7 @@ use darkroom_store::Job;
 use serde_json::{Map, Value, json};
 
 use super::pictures::{Pieces, chunks, chunks_later};
-use super::{Failure, NoResult, repeated, stream};
+use super::{NoResult, repeated, stream};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::results::Results;
@@ -23,7 +23,7 @@ pub(super) async fn generate(
     State(results): State<Results>,
     Submitter(key): Submitter,
     request: Request,
-) -> Result<Response, Failure> {
+) -> Result<Response, Error> {
     let call = Call::new(key, request.headers())?;
     let body = intake.read_document(call.tenant(), request).await?;
     let asked = Asked::read(&body.parse()?, intake.catalog())?;
@@ -34,7 +34,7 @@ pub(super) async fn generate(
     }
     let job = call.wait(&jobs, job.id).await?;
     if job.state != JobState::Succeeded {
-        return Err(Failure::NoResult(NoResult(Box::new(job))));
+        return Ok(NoResult(Box::new(job)).answer(answering));
     }
     Ok(answering.watch(match asked.form {
         Form::Url => Json(by_url(&job, &jobs)).into_response(),

@@ -7,6 +7,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_jobs::{Event, Fields, Model, WebhookForm};
+use darkroom_store::Repeated;
 use darkroom_surfaces::replicate::{Told, prediction};
 use serde_json::{Map, Value};
 
@@ -49,7 +50,8 @@ async fn create(
     let body = intake.read_document(call.tenant(), request).await?;
     let (document, events) = document(intake, jobs, &body.parse()?, model)?;
     let received = intake.received(document, body).told_as(WebhookForm::Replicate).told_of(events);
-    let mut job = call.submit(intake, received).await?;
+    // The JavaScript client sends a submission up to six times when the line breaks, and says nothing of it.
+    let (mut job, answering) = call.submit_once(intake, jobs, received, Some(Repeated::Perhaps)).await?;
     let mut status = StatusCode::CREATED;
     if let Some(wait) = wait(&call.headers) {
         job = jobs.hold(call.tenant(), job.id, &Until::Final, wait).await?;
@@ -57,7 +59,8 @@ async fn create(
             status = StatusCode::ACCEPTED;
         }
     }
-    Ok((status, Json(prediction(&job, Some(&jobs.links), Told::AtCreation))).into_response())
+    let told = Json(prediction(&job, Some(&jobs.links), Told::AtCreation));
+    Ok(answering.watch((status, told).into_response()))
 }
 
 /// The document of the job, and what its webhook is told.
