@@ -25,12 +25,7 @@ use lax::Invalid;
 pub(super) const SURFACE: Surface = Surface { prefixes: &PREFIXES, routes, refusal };
 
 /// The base URLs that clients are given point to the root or to the gateway's prefix.
-const PREFIXES: [&str; 4] = [
-    "/text-to-image",
-    "/image-to-text",
-    "/api/beta/generate/text-to-image",
-    "/api/beta/generate/image-to-text",
-];
+const PREFIXES: [&str; 3] = ["/text-to-image", "/image-to-text", "/api/beta/generate"];
 
 fn routes() -> Router<Api> {
     let mut router = Router::new();
@@ -118,6 +113,8 @@ fn refusal(problem: &Problem) -> SurfaceRefusal {
         "invalid_request" | "unknown_model" | "unsupported_image" | "image_dimensions" => {
             (StatusCode::BAD_REQUEST, format!("Error during model execution: {}", problem.detail_in(&NAMES)))
         }
+        // Clients read an answer with status 422 as a list of members.
+        "idempotency_key_reused" => (StatusCode::BAD_REQUEST, problem.detail.clone()),
         "internal" if problem.instance.contains("image-to-text") => (status, IMAGE_TO_TEXT_FAILED.to_owned()),
         "internal" => (status, TEXT_TO_IMAGE_FAILED.to_owned()),
         _ => (status, problem.detail.clone()),

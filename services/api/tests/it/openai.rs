@@ -139,7 +139,7 @@ async fn refusals_are_openais() {
     400 {"error":{"code":"invalid_value","message":"size: expected an integer from 8 to 256","param":"size","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_value","message":"quality: expected one of auto, low, medium, high, standard, hd","param":"quality","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_value","message":"background: expected one of auto, opaque","param":"background","type":"invalid_request_error"}}
-    400 {"error":{"code":"invalid_value","message":"colour: unknown field: expected one of prompt, n, output_format, negative_prompt, width, height, steps, guidance_scale, seed, scheduler, loras, model, size, output_format, output_compression, quality, moderation, response_format, partial_images, stream, background, style, user","param":"colour","type":"invalid_request_error"}}
+    400 {"error":{"code":"invalid_value","message":"colour: unknown field: expected one of prompt, n, output_format, negative_prompt, width, height, steps, guidance_scale, seed, scheduler, loras, model, size, output_compression, quality, moderation, response_format, partial_images, stream, background, style, user","param":"colour","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_value","message":"response_format: expected b64_json: events hold their pictures","param":"response_format","type":"invalid_request_error"}}
     400 {"error":{"code":"invalid_value","message":"partial_images: expected an integer from 0 to 3","param":"partial_images","type":"invalid_request_error"}}
     404 {"error":{"code":"model_not_found","message":"there is no text-to-image model `test/nothing`: expected one of test/painter, test/sketcher, test/distilled","param":"model","type":"invalid_request_error"}}
@@ -297,5 +297,33 @@ async fn a_repeated_request_finds_the_job_that_was_not_answered() {
     let (answer, ()) = join!(Answer::of(other), working);
     assert_eq!(answer.status, 200);
     assert_eq!(app.database.count("select count(*) from jobs").await, 6);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_broke_off_in_the_middle_is_given_again() {
+    let app = App::start().await;
+    let document = json!({"prompt": "a red circle"});
+    let request = |count| app.post(GENERATIONS).header("x-stainless-retry-count", count).json(&document);
+    // More than fits between the two.
+    let picture: &[u8] = vec![7; 24 << 20].leak();
+    let work = async {
+        app.held(1).await;
+        let worker = app.worker();
+        let leased = worker.lease().await;
+        worker.store_picture(&leased, picture).await;
+        worker.succeed(&leased).await;
+    };
+    let (begun, ()) = join!(request(0).send(), work);
+    let mut begun = begun.unwrap();
+    assert!(begun.chunk().await.unwrap().is_some());
+    drop(begun);
+    eventually("the line is known to be broken", async || {
+        app.database.count("select count(*) from unanswered_jobs where abandoned").await == 1
+    })
+    .await;
+    let again = Answer::of(request(1)).await;
+    assert_eq!(BASE64_STANDARD.decode(again.text("/data/0/b64_json")).unwrap().len(), picture.len());
+    assert_eq!(app.database.count("select count(*) from jobs").await, 1);
     app.stop().await;
 }

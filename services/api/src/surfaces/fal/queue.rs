@@ -119,7 +119,11 @@ pub(super) async fn cancel(
     Submitter(key): Submitter,
     path: RequestPath,
 ) -> Result<Answer, Error> {
-    Ok(match bounded(jobs.store.cancel(key.tenant, id(&path)?)).await? {
+    let canceled = match id(&path) {
+        Ok(id) => bounded(jobs.store.cancel(key.tenant, id)).await?,
+        Err(_) => Canceled::NotFound,
+    };
+    Ok(match canceled {
         Canceled::NotFound => told(StatusCode::NOT_FOUND, json!({"status": "NOT_FOUND"})),
         Canceled::Done => told(StatusCode::ACCEPTED, json!({"status": "CANCELLATION_REQUESTED"})),
         Canceled::AlreadyFinal => told(StatusCode::BAD_REQUEST, json!({"status": "ALREADY_COMPLETED"})),

@@ -39,13 +39,27 @@ const BOOL_TYPE: Wrong = ("bool_type", "Input should be a valid boolean");
 const BOOL_PARSING: Wrong = ("bool_parsing", "Input should be a valid boolean, unable to interpret input");
 const STRING_TYPE: Wrong = ("string_type", "Input should be a valid string");
 
+/// As many bytes of what was sent are told back; pydantic tells all, and an answer would be larger than its request.
+const MAX_SHOWN_BYTES: usize = 4_096;
+
+/// What was sent, or the beginning of its text.
+fn shown(input: Value) -> Value {
+    let mut text = match input {
+        Value::String(text) if text.len() > MAX_SHOWN_BYTES => text,
+        Value::Array(_) | Value::Object(_) if input.to_string().len() > MAX_SHOWN_BYTES => input.to_string(),
+        _ => return input,
+    };
+    text.truncate(text.floor_char_boundary(MAX_SHOWN_BYTES));
+    Value::from(text + "…")
+}
+
 /// First integer that a float cannot be turned into, 2^63.
 const TOO_LARGE: f64 = 9_223_372_036_854_775_808.0;
 
 impl Invalid {
     fn new((kind, msg): Wrong, loc: &[&str], input: Value) -> Self {
         let loc = loc.iter().map(|part| Value::from(*part)).collect();
-        Self { kind, loc, msg, input, ctx: None }
+        Self { kind, loc, msg, input: shown(input), ctx: None }
     }
 
     /// A part of the form, or the whole body, that is not there.
@@ -113,7 +127,7 @@ impl Members {
     /// A string that has to be there; `None` where it is not.
     pub(super) fn required(&mut self, name: &'static str) -> Option<String> {
         if !self.members.contains_key(name) {
-            let input = Value::Object(self.members.clone());
+            let input = shown(Value::Object(self.members.clone()));
             self.invalid.push(Invalid { input, ..Invalid::missing(&["body", name]) });
         }
         self.string(name)
@@ -238,6 +252,19 @@ mod tests {
             let value = serde_json::from_str(json).unwrap();
             assert_eq!(said(read(&value)), *expected, "{json}");
         }
+    }
+
+    #[test]
+    fn of_much_that_was_sent_the_beginning_is_told() {
+        let long = "\u{e9}".repeat(4_000);
+        assert_eq!(shown(long.clone().into()).as_str().map(str::len), Some(MAX_SHOWN_BYTES + "…".len()));
+        let inside = shown(json!({"prompt": long}));
+        assert!(
+            inside
+                .as_str()
+                .is_some_and(|text| text.starts_with("{\"prompt\":\"\u{e9}") && text.len() < 5_000)
+        );
+        assert_eq!(shown(json!({"prompt": "a"})), json!({"prompt": "a"}));
     }
 
     #[test]

@@ -84,7 +84,11 @@ impl Worker {
     }
 
     pub(crate) async fn fail(&self, job: &LeasedJob) {
-        let failure = Failure::new(FailureClass::InvalidInput, "the image cannot be decoded");
+        self.fail_as(job, FailureClass::InvalidInput, "the image cannot be decoded").await;
+    }
+
+    pub(crate) async fn fail_as(&self, job: &LeasedJob, class: FailureClass, message: &str) {
+        let failure = Failure::new(class, message);
         self.settle(job, &Outcome::Failed { failure, retry: Retry::Never, avoid: None }).await;
     }
 
