@@ -45,6 +45,8 @@ pub struct Proxy {
 struct Line {
     server: String,
     disturbance: watch::Sender<Disturbance>,
+    /// Tells every connection that there is of its end.
+    present: Mutex<watch::Sender<()>>,
     trap: Mutex<Trap>,
 }
 
@@ -64,7 +66,8 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("the listener has an address");
         let (disturbance, _) = watch::channel(Disturbance::None);
-        let line = Arc::new(Line { server: server.into(), disturbance, trap: Mutex::default() });
+        let present = Mutex::new(watch::Sender::default());
+        let line = Arc::new(Line { server: server.into(), disturbance, present, trap: Mutex::default() });
         let mut listening = JoinSet::new();
         listening.spawn(listen(listener, line.clone()));
         Self { address, line, _listening: listening }
@@ -85,16 +88,15 @@ impl Proxy {
         self.disturb(Disturbance::None);
     }
 
-    /// Resets every connection, once.
+    /// Resets every connection, once. Those that follow pass.
+    ///
+    /// # Panics
+    /// When one does not end.
     pub async fn reset(&self) {
-        self.disturb(Disturbance::Refuse);
-        // Every connection has seen it when it is gone.
-        let gone = self.line.disturbance.clone();
-        crate::until("connections are reset", CONNECT_BOUND, || async {
-            (gone.receiver_count() == 0).then_some(())
-        })
-        .await;
+        let present = std::mem::take(&mut *self.line.present());
+        present.send_replace(());
         self.mend();
+        timeout(CONNECT_BOUND, present.closed()).await.expect("connections are reset");
     }
 
     /// The next request that contains `pattern` reaches the server, and its reply is lost with the connection.
@@ -114,6 +116,10 @@ impl Proxy {
 }
 
 impl Line {
+    fn present(&self) -> std::sync::MutexGuard<'_, watch::Sender<()>> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn trap(&self) -> std::sync::MutexGuard<'_, Trap> {
         self.trap.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,8 +159,8 @@ fn contains(bytes: &[u8], pattern: &[u8]) -> bool {
 async fn listen(listener: TcpListener, line: Arc<Line>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
-        let disturbance = line.disturbance.subscribe();
-        connections.spawn(Connection { line: line.clone(), disturbance, requested: 0 }.carry(near));
+        let (disturbance, ended) = (line.disturbance.subscribe(), line.present().subscribe());
+        connections.spawn(Connection { line: line.clone(), disturbance, ended, requested: 0 }.carry(near));
         // What has ended is forgotten.
         while connections.try_join_next().is_some() {}
     }
@@ -163,6 +169,8 @@ async fn listen(listener: TcpListener, line: Arc<Line>) {
 struct Connection {
     line: Arc<Line>,
     disturbance: watch::Receiver<Disturbance>,
+    /// Changed when the connection is to be reset.
+    ended: watch::Receiver<()>,
     /// Bytes of requests that have passed.
     requested: usize,
 }
@@ -178,9 +186,9 @@ enum Step {
 impl Connection {
     async fn carry(mut self, near: TcpStream) {
         let mut near = near;
-        self.exchange(&mut near).await;
         // Not the orderly end that a peer may take for a whole answer.
         let _ = near.set_zero_linger();
+        self.exchange(&mut near).await;
     }
 
     async fn exchange(&mut self, near: &mut TcpStream) {
@@ -198,14 +206,12 @@ impl Connection {
                 read = near.read(&mut request) => read.map_or(Step::Ended, Step::Request),
                 read = far.read(&mut reply) => read.map_or(Step::Ended, Step::Reply),
                 changed = self.disturbance.changed() => changed.map_or(Step::Ended, |()| Step::Changed),
+                _ = self.ended.changed() => Step::Ended,
             };
             match step {
                 Step::Changed if *self.disturbance.borrow_and_update() != Disturbance::Refuse => {}
                 Step::Changed | Step::Ended | Step::Request(0) => break,
-                Step::Reply(0) => {
-                    let _ = near.shutdown().await;
-                    break;
-                }
+                Step::Reply(0) => return self.end_orderly(near).await,
                 Step::Reply(size) if losing || self.line.swallows(&reply[..size]) => break,
                 Step::Request(size) => {
                     losing |= self.line.springs(&mut seen, &request[..size]);
@@ -227,6 +233,16 @@ impl Connection {
         let _ = far.set_zero_linger();
     }
 
+    /// The server has nothing more to say. A peer that still sends would be reset before it has read the answer.
+    async fn end_orderly(&mut self, near: &mut TcpStream) {
+        let _ = near.shutdown().await;
+        let mut nowhere = tokio::io::sink();
+        tokio::select! {
+            _ = timeout(CONNECT_BOUND, tokio::io::copy(near, &mut nowhere)) => {}
+            _ = self.ended.changed() => {}
+        }
+    }
+
     /// Hands a request on, or what stands for it. `false` when the connection is over.
     async fn pass_request(&mut self, bytes: &[u8], near: &mut TcpStream, far: &mut TcpStream) -> bool {
         if !self.passes().await {
@@ -235,9 +251,7 @@ impl Connection {
         let disturbance = self.disturbance.borrow().clone();
         if let Disturbance::Answer(answer) = disturbance {
             let _ = near.write_all(answer.as_bytes()).await;
-            let _ = near.shutdown().await;
-            // A peer that still sends would be reset before it has read the answer.
-            let _ = timeout(CONNECT_BOUND, tokio::io::copy(near, &mut tokio::io::sink())).await;
+            self.end_orderly(near).await;
             return false;
         }
         self.requested += bytes.len();
