@@ -43,6 +43,14 @@ impl Catalog {
         model
     }
 
+    /// The same for one whose attempts may take a second.
+    pub fn add_hasty_fake(&mut self) -> String {
+        let model = self.add_fake(1);
+        let entry = self.entries.last_mut().expect("it was added");
+        entry["timeout"] = 1.into();
+        model
+    }
+
     /// A text-to-image model that is fetched from the hub's repository `id`.
     pub fn hub(id: &str) -> Self {
         Self::stored(&format!("hub:{id}"))

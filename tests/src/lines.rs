@@ -38,6 +38,14 @@ impl Lines {
         Self { database: proxy(), broker: proxy(), storage: proxy(), settings }
     }
 
+    /// The one of the settings with this name.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn setting(&self, name: &str) -> (&str, &str) {
+        self.settings().into_iter().find(|(other, _)| *other == name).expect("it leads over a line")
+    }
+
     /// The settings that lead services over these lines.
     pub fn settings(&self) -> Vec<(&str, &str)> {
         self.settings.iter().map(|(name, value)| (&name[..], &value[..])).collect()

@@ -3,12 +3,19 @@
 //! Each script in `clients/` takes those lines as `point`, and ends with an error at the first thing that is not as its
 //! client's callers expect.
 
+mod control;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use darkroom_e2e::{Catalog, Deployment, TlsFront, clients, node_clients};
+use darkroom_client::Client;
+use darkroom_e2e::{Catalog, Deployment, Lines, Proxy, TlsFront, clients, node_clients};
+use darkroom_jobs::{Lane, Pipeline};
+use darkroom_store::LimitChanges;
+use serde_json::json;
 
+use self::control::{Control, Disturbable};
 use crate::documents::document;
 
 /// A script and its language.
@@ -66,7 +73,11 @@ impl Script {
 /// The certificate that the scripts have to trust.
 const AUTHORITY: &str = "authority.pem";
 
-/// Runs the script of a client on a deployment of its own behind TLS, with a fast model, a slow one and one for captions.
+/// What waits at most, in pixels: less than [`busy`] has waiting, and much more than the scripts have.
+const MAX_QUEUED_PIXELS: &str = "20000000";
+
+/// Runs the script of a client on a deployment of its own behind TLS, with a fast model, a slow one, one that nobody
+/// serves and one for captions.
 async fn works(heading: &str, script: Script) {
     let folder = tempfile::tempdir().unwrap();
     let Some(mut command) = script.command(heading, folder.path()) else {
@@ -75,25 +86,66 @@ async fn works(heading: &str, script: Script) {
     let front = TlsFront::start().await;
     std::fs::write(folder.path().join(AUTHORITY), front.authority()).unwrap();
     let mut catalog = Catalog::fake(1).with_captions();
-    let slow = catalog.add_fake(2_000);
+    let (slow, idle) = (catalog.add_fake(2_000), catalog.add_hasty_fake());
     let url = format!("https://{}", front.host());
     // The scripts are told by webhook on the loopback address.
-    let settings = [("DARKROOM_PUBLIC_URL", &*url), ("DARKROOM_ALLOWED_NETWORKS", "127.0.0.1/32")];
-    let deployment = Deployment::with(&catalog, &settings).await;
-    front.lead_to(deployment.url.trim_start_matches("http://").parse().unwrap());
+    let settings = [
+        ("DARKROOM_PUBLIC_URL", &*url),
+        ("DARKROOM_ALLOWED_NETWORKS", "127.0.0.1/32"),
+        ("DARKROOM_MAX_QUEUED_PIXELS", MAX_QUEUED_PIXELS),
+    ];
+    let mut deployment = Deployment::with(&catalog, &settings).await;
+    let control = controlled(&mut deployment, &front).await;
+    let lane = Lane::new(Pipeline::TextToImage, &idle).unwrap();
+    deployment.database.store.pause_lane(&lane, None).await.unwrap();
     let worker = deployment.worker().await;
     command.current_dir(folder.path()).stdin(Stdio::null()).env("NO_PROXY", "*");
-    command.env("DARKROOM_URL", &url).env("DARKROOM_HOST", front.host());
-    command.env("DARKROOM_API_KEY", deployment.key("a").await);
-    command.env("FAST_MODEL", &catalog.model).env("SLOW_MODEL", slow);
+    command.env("DARKROOM_URL", &url).env("DARKROOM_HOST", front.host()).env("CONTROL", &control.url);
+    command.env("DARKROOM_API_KEY", &control.key).env("BUSY_API_KEY", busy(&deployment, &idle).await);
+    command.env("LIMITED_API_KEY", limited(&deployment).await);
+    command.env("FAST_MODEL", &catalog.model).env("SLOW_MODEL", slow).env("IDLE_MODEL", idle);
     command.env("PICTURE", PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/images/demo.png"));
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{script:?}: {}", output.status);
     let log = deployment.api.log();
     assert!(!log.contains("panicked") && !log.contains("failed inside"), "the API failed inside: {log}");
-    drop(worker);
+    drop((worker, control));
     deployment.end().await;
+}
+
+/// Lays lines that can be disturbed: from the front to the API, and from the API to its database.
+async fn controlled(deployment: &mut Deployment, front: &TlsFront) -> Control {
+    let database = Lines::lay(deployment.database.url(), None).await;
+    deployment.restart_api_with(&[database.setting("DATABASE_URL")]).await;
+    let callers = Proxy::start(deployment.url.trim_start_matches("http://")).await;
+    front.lead_to(callers.address());
+    let key = deployment.key("a").await;
+    let tenant = Client::new(&deployment.url, key.clone()).unwrap();
+    let operations = deployment.api.operations_url();
+    Control::start(key, Disturbable { callers, database: database.database, tenant, operations }).await
+}
+
+/// The key of a tenant with as much waiting as there may: every further job is refused with 503.
+async fn busy(deployment: &Deployment, idle: &str) -> String {
+    let key = deployment.key("busy").await;
+    let input = json!({"prompt": "a", "width": 1024, "height": 1024, "images": 4});
+    let document = json!({"pipeline": "text-to-image", "model": idle, "input": input});
+    let client = Client::new(&deployment.url, key.clone()).unwrap();
+    for _ in 0..5 {
+        client.submit(&document, None).await.unwrap();
+    }
+    key
+}
+
+/// The key of a tenant that may make thirty requests a minute: the next one is refused with 429, for two seconds.
+async fn limited(deployment: &Deployment) -> String {
+    let key = deployment.key("limited").await;
+    let store = &deployment.database.store;
+    let tenant = store.tenant_named("limited").await.unwrap();
+    let changes = LimitChanges { requests_per_minute: Some(Some(30)), ..LimitChanges::default() };
+    store.change_limits(tenant, &changes).await.unwrap();
+    key
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -84,7 +84,7 @@ for call, status, error_type in [
     (lambda: client.run(FAST, {"prompt": "a [fake:not_finite]"}), 500, None),
     (lambda: client.submit("nobody/nothing", {"prompt": "a"}), 404, "not_found"),
     (lambda: client.status(FAST, "nothing"), 404, "not_found"),
-    (lambda: client.cancel(FAST, "nothing"), 404, "not_found"),
+    (lambda: client.cancel(FAST, "nothing"), 404, None),
     (lambda: client.run(CAPTIONS, {"image_url": "data:;base64,aGVsbG8="}), 422, "unsupported_image"),
 ]:
     with raises(client.FalClientHTTPError) as raised:
@@ -94,6 +94,36 @@ for call, status, error_type in [
 with raises(client.FalClientHTTPError) as raised:
     client.SyncClient(key="wrong").run(FAST, {"prompt": "a"})
 equal(raised[0].status_code, 401)
+
+# Limits, of a key and of the whole. The client waits for the former.
+with raises(client.FalClientHTTPError) as raised:
+    client.SyncClient(key=BUSY_KEY).submit(FAST, {"prompt": "a"})
+equal((raised[0].status_code, raised[0].error_type), (503, "overloaded"))
+assert "too many jobs wait" in raised[0].message, raised
+limited = client.SyncClient(key=LIMITED_KEY)
+handle = limited.submit(FAST, {"prompt": "a"})
+handle.get()
+for _ in range(31):
+    assert isinstance(handle.status(), client.Completed)
+with raises(client.FalClientHTTPError) as raised:
+    through_outage(lambda: client.submit(FAST, {"prompt": "a"}))
+equal((raised[0].status_code, raised[0].error_type), (503, "unavailable"))
+with raises(client.FalClientHTTPError) as raised:
+    client.submit(FAST, {"prompt": "a" * 17_000_000})
+equal((raised[0].status_code, raised[0].error_type), (413, "too_large"))
+
+# A request that does not start in time.
+handle = client.submit(f"darkroom/{IDLE_MODEL}", {"prompt": "late"}, start_timeout=1.5)
+with raises(client.FalClientHTTPError) as raised:
+    handle.get()
+equal((raised[0].status_code, raised[0].error_type), (504, "request_timeout"))
+equal((type(handle.status()), handle.status().error_type), (client.Completed, "request_timeout"))
+
+# Lines that break: the client repeats what it asked, and finds the job that runs.
+result = dropped(lambda: client.run(SLOW, {"prompt": "dropped", "num_inference_steps": 1}))
+equal(result["seed"], succeeded("dropped")["input"]["seed"])
+result = dropped(lambda: client.subscribe(SLOW, {"prompt": "again", "num_inference_steps": 1}))
+equal(result["seed"], succeeded("again")["input"]["seed"])
 
 # Two callers at once, of whom each gets their own.
 slow, fast = at_once(

@@ -3,8 +3,6 @@
 import json
 import os
 import time
-import urllib.error
-import urllib.request
 
 from expect import *
 from livepeer_ai import Livepeer, utils
@@ -59,6 +57,12 @@ with raises(errors.HTTPError) as raised:
     describe(image=b"hello")
 assert raised[0].data.detail.msg.startswith("Error during model execution: "), raised
 with raises(errors.HTTPError) as raised:
+    describe(image=PICTURE.ljust(52_428_801, b"\0"))
+equal(raised[0].data.detail.msg, "File size exceeds limit")
+with raises(errors.HTTPError) as raised:
+    generate(prompt="a [fake:not_finite]")
+equal(raised[0].data.detail.msg, "Text-to-image pipeline error.")
+with raises(errors.HTTPError) as raised:
     generate(client=Livepeer(http_bearer="wrong", server_url=os.environ["DARKROOM_URL"]), prompt="a")
 equal(raised[0].data.detail.msg, "Invalid bearer token.")
 with raises(errors.HTTPValidationError) as raised:
@@ -75,18 +79,40 @@ slow, fast = at_once(
 equal((slow[0].seed, fast[0].seed), (1, 2))
 assert time.monotonic() - started >= 3.9, "the slow one takes two steps of two seconds"
 
-# Retries, where the caller asks for them, end with the answer of the last.
-retries = utils.RetryConfig("backoff", utils.BackoffStrategy(1, 50, 1.1, 200), True)
-with raises(errors.HTTPError):
-    client.generate.text_to_image(request={"prompt": "a", "model_id": "nobody/nothing"}, retries=retries)
+# A job that is canceled while its caller waits.
+def canceled():
+    with raises(errors.HTTPError) as raised:
+        generate(prompt="canceled", model_id=IDLE_MODEL)
+    return raised[0].data.detail.msg
 
 
-def call(path, document, **headers):
-    headers |= {"authorization": f"Bearer {os.environ['DARKROOM_API_KEY']}", "content-type": "application/json"}
-    request = urllib.request.Request(os.environ["DARKROOM_URL"] + path, json.dumps(document).encode(), headers)
-    with urllib.request.urlopen(request) as response:
-        return response.status, json.load(response)
+equal(at_once(canceled, lambda: cancel("canceled"))[0], "Text-to-image pipeline error.")
 
+# What the client has no word for is an error with the answer in it.
+def told(status, **parameters):
+    with raises(errors.SDKError) as raised:
+        exhaust(lambda: generate(prompt="a", **parameters))
+    equal(raised[0].status_code, status)
+    body = json.loads(raised[0].body)
+    equal(body, {"detail": {"msg": body["error"]["message"]}, "error": body["error"]})
+    return body["detail"]["msg"]
+
+
+def of(key):
+    return Livepeer(http_bearer=key, server_url=os.environ["DARKROOM_URL"])
+
+
+equal(told(503, client=of(BUSY_KEY)), "too many jobs wait: try again later")
+assert told(429, client=of(LIMITED_KEY), width=64, height=64).startswith("too many requests: ")
+
+# Retries, where the caller asks for them: through an outage, and of what the line or the caller's patience broke off.
+retries = utils.RetryConfig("backoff", utils.BackoffStrategy(100, 1_000, 1.5, 60_000), True)
+images = through_outage(lambda: client.generate.text_to_image(request={"prompt": "a", "seed": 3}, retries=retries))
+equal(images.image_response.images[0].seed, 3)
+response = client.generate.text_to_image(
+    request={"prompt": "impatient", "model_id": SLOW_MODEL, "num_inference_steps": 1}, retries=retries, timeout_ms=1_000
+)
+equal(response.image_response.images[0].seed, succeeded("impatient")["input"]["seed"])
 
 # Without waiting, in the form that Livepeer has for its slower pipelines.
 status, accepted = call("/text-to-image", {"prompt": "a"}, prefer="respond-async")
@@ -100,17 +126,12 @@ for _ in range(200):
 equal((status, result["status"]), (200, "complete"))
 assert fetch(result["result"]["images"][0]["url"]).startswith(PNG)
 
-# A caller who hangs up loses nothing but the answer.
+# A caller who hangs up, or whose line breaks, loses nothing but the answer.
 with raises(Exception):
     client.generate.text_to_image(
-        request={"prompt": "dropped", "model_id": SLOW_MODEL, "num_inference_steps": 1, "seed": 77}, timeout_ms=500
+        request={"prompt": "gone", "model_id": SLOW_MODEL, "num_inference_steps": 1, "seed": 77}, timeout_ms=500
     )
-request = urllib.request.Request(
-    os.environ["DARKROOM_URL"] + "/v1/jobs?limit=1", headers={"authorization": f"Bearer {os.environ['DARKROOM_API_KEY']}"}
-)
-for _ in range(200):
-    (job,) = json.load(urllib.request.urlopen(request))["jobs"]
-    if job["state"] == "succeeded":
-        break
-    time.sleep(0.1)
-equal((job["state"], job["input"]["seed"]), ("succeeded", 77))
+equal(succeeded("gone")["input"]["seed"], 77)
+with raises(Exception):
+    dropped(lambda: generate(prompt="dropped", model_id=SLOW_MODEL, num_inference_steps=1))
+succeeded("dropped")

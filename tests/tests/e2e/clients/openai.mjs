@@ -1,7 +1,10 @@
 // The JavaScript client of OpenAI.
 
 import OpenAI from "openai";
-import { FAST_MODEL, PICTURE, SLOW_MODEL, assert, bytes, isPng, thrown } from "./expect.mjs";
+import {
+  BUSY_KEY, FAST_MODEL, IDLE_MODEL, LIMITED_KEY, PICTURE, SLOW_MODEL,
+  assert, bytes, cancel, control, dropped, exhaust, isPng, succeeded, throughOutage, thrown,
+} from "./expect.mjs";
 import { client } from "./point.mjs";
 
 const answer = await client.images.generate({ prompt: "a red circle", model: FAST_MODEL, n: 2, seed: 7 });
@@ -37,6 +40,42 @@ const unknown = await thrown(() => client.images.generate({ prompt: "a", model: 
 assert(unknown instanceof OpenAI.NotFoundError);
 const stranger = client.withOptions({ apiKey: "wrong" });
 assert(await thrown(() => stranger.images.generate({ prompt: "a" })) instanceof OpenAI.AuthenticationError);
+
+// Limits, of a key and of the whole. Both pass, and the client waits as it is told to, unless its caller does not want that.
+const impatient = (apiKey) => client.withOptions({ apiKey, maxRetries: 0 });
+const overloaded = await thrown(() => impatient(BUSY_KEY).images.generate({ prompt: "a" }));
+assert(overloaded instanceof OpenAI.InternalServerError);
+assert.deepEqual([overloaded.status, overloaded.code], [503, "overloaded"]);
+const limited = await thrown(() => exhaust(() => impatient(LIMITED_KEY).models.list()));
+assert(limited instanceof OpenAI.RateLimitError);
+assert.match(limited.message, /too many requests/);
+assert.equal((await client.withOptions({ apiKey: LIMITED_KEY }).models.retrieve(FAST_MODEL)).id, FAST_MODEL);
+assert.equal((await throughOutage(() => client.images.generate({ prompt: "a", seed: 3 }))).data[0].seed, 3);
+
+const failed = await thrown(() => client.images.generate({ prompt: "a [fake:not_finite]" }));
+assert(failed instanceof OpenAI.InternalServerError);
+const [canceled] = await Promise.all([
+  thrown(() => client.images.generate({ prompt: "canceled", model: IDLE_MODEL })),
+  cancel("canceled"),
+]);
+assert(canceled instanceof OpenAI.ConflictError);
+assert.equal(canceled.code, "job_canceled");
+
+// The client repeats a request whose line broke, and finds the job that runs.
+const again = await dropped(client.images.generate({ prompt: "dropped", model: SLOW_MODEL, steps: 1 }));
+assert.equal(again.id, (await succeeded("dropped")).id);
+// Not one that it began to read: its caller is told, and the job goes on.
+const stream = await client.images.generate({
+  prompt: "broken off", model: SLOW_MODEL, stream: true, partial_images: 1, steps: 2,
+});
+const broken = await thrown(async () => {
+  for await (const event of stream) {
+    assert.equal(event.type, "image_generation.partial_image");
+    await control("drop");
+  }
+});
+assert(!(broken instanceof assert.AssertionError), broken);
+await succeeded("broken off");
 
 const [slow, fast] = await Promise.all([
   client.images.generate({ prompt: "slow", model: SLOW_MODEL, steps: 1, seed: 1 }),

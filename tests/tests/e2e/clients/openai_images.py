@@ -4,11 +4,14 @@ import base64
 import os
 import time
 
+import httpx2
 import openai
 from expect import *
 from point import *
 
 WEBP, JPEG = b"RIFF", b"\xff\xd8\xff"
+# What the client lets through when an answer breaks off.
+TRANSPORT = (httpx2.TransportError,)
 
 # Base64 unless the caller wants a URL.
 answer = client.images.generate(prompt="a red circle")
@@ -102,6 +105,51 @@ started = time.monotonic()
 with raises(openai.InternalServerError) as raised:
     client.images.generate(prompt="a [fake:not_finite]")
 equal(raised[0].response.headers["x-should-retry"], "false")
+
+# Limits, of a key and of the whole.
+impatient = client.with_options(max_retries=0)
+with raises(openai.InternalServerError) as raised:
+    impatient.with_options(api_key=BUSY_KEY).images.generate(prompt="a")
+equal((raised[0].status_code, raised[0].code, raised[0].type), (503, "overloaded", "server_error"))
+assert "too many jobs wait" in raised[0].message, raised
+with raises(openai.RateLimitError) as raised:
+    exhaust(impatient.with_options(api_key=LIMITED_KEY).models.list)
+equal((raised[0].code, raised[0].type), ("rate_limit_exceeded", "requests"))
+assert "too many requests" in raised[0].message, raised
+with raises(openai.APIStatusError) as raised:
+    client.images.generate(prompt="a" * 17_000_000)
+equal((raised[0].status_code, raised[0].code), (413, "too_large"))
+
+# Both pass: the client waits as it is told to.
+assert FAST_MODEL in {model.id for model in client.with_options(api_key=LIMITED_KEY).models.list()}
+equal(through_outage(lambda: client.images.generate(prompt="a", extra_body={"seed": 3})).data[0].seed, 3)
+
+# A job that is canceled while its caller waits.
+def canceled():
+    with raises(openai.ConflictError) as raised:
+        client.images.generate(prompt="canceled", model=IDLE_MODEL)
+    return raised[0].code
+
+
+equal(at_once(canceled, lambda: cancel("canceled"))[0], "job_canceled")
+equal(len(jobs_of("canceled")), 1)
+
+# The client repeats a request whose line broke, and finds the job that runs.
+answer = dropped(lambda: client.images.generate(prompt="dropped", model=SLOW_MODEL, extra_body={"steps": 1}))
+equal((len(answer.data), answer.id), (1, succeeded("dropped")["id"]))
+# Not one that it began to read: its caller is told, and the job goes on.
+with raises((openai.APIError, *TRANSPORT)):
+    stream = client.images.generate(
+        prompt="broken off", model=SLOW_MODEL, stream=True, partial_images=1, extra_body={"steps": 2}
+    )
+    next(iter(stream))
+    control("drop")
+    list(stream)
+succeeded("broken off")
+# Nor does it matter to the job when its caller has seen enough.
+with client.images.generate(prompt="seen", model=SLOW_MODEL, stream=True, partial_images=1, extra_body={"steps": 2}) as stream:
+    equal(next(iter(stream)).type, "image_generation.partial_image")
+succeeded("seen")
 
 # Two callers at once, of whom each gets their own.
 slow, fast = at_once(

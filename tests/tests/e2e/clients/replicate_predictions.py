@@ -7,6 +7,7 @@ import os
 import time
 
 from expect import *
+from httpx import TransportError
 from point import *
 from replicate import Client
 from replicate.exceptions import ModelError, ReplicateError
@@ -33,7 +34,7 @@ version = model.latest_version
 equal(client.models.get(FAST).versions.get(version.id).id, version.id)
 equal([one.id for one in model.versions.list().results], [version.id])
 assert client.run(f"{FAST}:{version.id}", input={"prompt": "a"})[0].read().startswith(PNG)
-equal(len(client.models.list().results), 3)
+equal(len(client.models.list().results), 4)
 
 # Without waiting: from `starting` to the end, with progress on the way.
 prediction = client.predictions.create(version=version.id, input={"prompt": "a", "seed": 7})
@@ -122,6 +123,43 @@ for create, status in [
 with raises(ReplicateError) as raised:
     Client(api_token="wrong", base_url=os.environ["DARKROOM_URL"] + "/replicate").run(FAST, input={"prompt": "a"})
 equal(raised[0].status, 401)
+
+def of(key):
+    return Client(api_token=key, base_url=os.environ["DARKROOM_URL"] + "/replicate")
+
+
+# Limits, of a key and of the whole. The client repeats no submission.
+limited = of(LIMITED_KEY)
+for create, status, detail in [
+    (lambda: of(BUSY_KEY).predictions.create(version=version.id, input={"prompt": "a"}), 503, "too many jobs wait"),
+    (lambda: exhaust(lambda: limited.predictions.create(version=version.id, input={"prompt": "a"})), 429, "too many requests"),
+    (lambda: client.predictions.create(version=version.id, input={"prompt": "a" * 17_000_000}), 413, "larger than"),
+]:
+    with raises(ReplicateError) as raised:
+        create()
+    equal(raised[0].status, status)
+    assert detail in raised[0].detail and raised[0].title, raised
+# What only reads it does repeat.
+equal(limited.models.get(FAST).name, FAST_MODEL)
+equal(through_outage(lambda: client.predictions.get(created.id)).id, created.id)
+
+# A job that is not done in time, as the service's own callers ask for it.
+late = client.predictions.get(submit(model=IDLE_MODEL, deadline_seconds=1))
+late.wait()
+equal((late.status, late.output), ("failed", None))
+assert "deadline" in late.error, late
+
+# A line that breaks while a caller waits, who finds what became of it.
+with raises(TransportError):
+    dropped(lambda: client.run(SLOW, input={"prompt": "dropped", "num_inference_steps": 1}))
+job = succeeded("dropped")
+prediction = client.predictions.list().results[0]
+equal((prediction.id, prediction.status, len(prediction.output)), (job["id"], "succeeded", 1))
+# Who repeats it while it runs is led to it.
+again = lambda: client.models.predictions.create(SLOW, input={"prompt": "again", "num_inference_steps": 1}, wait=30)
+with raises(TransportError):
+    dropped(again)
+equal(again().id, succeeded("again")["id"])
 
 # Two callers at once, of whom each gets their own.
 slow, fast = at_once(
