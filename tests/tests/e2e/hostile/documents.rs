@@ -2,37 +2,32 @@
 
 use rand::Rng as _;
 use rand::rngs::StdRng;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::requests::Known;
+use super::targets::{PROMPT, Target};
 
-/// A document for `POST /v1/jobs`.
-pub(super) fn draw(rng: &mut StdRng, known: &Known) -> Vec<u8> {
+/// A document for a target, or what is none.
+pub(super) fn draw(rng: &mut StdRng, target: &Target) -> Vec<u8> {
     if rng.random_range(0..4) == 0 {
-        return text(rng, known);
+        return text(rng, target);
     }
-    let mut document = honest(rng, known);
+    let mut document = honest(rng, target);
     for _ in 0..rng.random_range(0..4) {
         spoil(&mut document, rng);
     }
     document.to_string().into_bytes()
 }
 
-fn honest(rng: &mut StdRng, known: &Known) -> Value {
-    let input = json!({
-        "prompt": "a red circle", "negative_prompt": "blur", "width": 64, "height": 64, "steps": 2,
-        "guidance_scale": 1.5, "seed": 7, "images": 1, "scheduler": "euler", "loras": {},
-        "output_format": "png", "output_quality": 90, "safety_check": false,
-    });
-    let mut document = json!({
-        "pipeline": "text-to-image", "model": known.model, "input": input, "priority": "normal",
-        "deadline_seconds": 600, "retention_seconds": 3600, "metadata": {"a": "b"},
-    });
-    // Some of it only, so that most of these are accepted.
-    let input = document["input"].as_object_mut().unwrap();
-    input.retain(|name, _| name == "prompt" || rng.random_range(0..3) == 0);
-    let rest = document.as_object_mut().unwrap();
-    rest.retain(|name, _| ["pipeline", "input"].contains(&name.as_str()) || rng.random_range(0..3) == 0);
+/// What the target takes, some of it only, so that most of these are accepted.
+fn honest(rng: &mut StdRng, target: &Target) -> Value {
+    let mut document = target.document.clone();
+    let mut thin = |members: &mut Map<String, Value>| {
+        members.retain(|name, _| target.needed.contains(&name.as_str()) || rng.random_range(0..3) == 0);
+    };
+    if let Some(input) = document.get_mut("input").and_then(Value::as_object_mut) {
+        thin(input);
+    }
+    document.as_object_mut().into_iter().for_each(thin);
     document
 }
 
@@ -112,10 +107,9 @@ fn strings(rng: &mut StdRng) -> String {
 }
 
 /// What no serialiser writes.
-fn text(rng: &mut StdRng, known: &Known) -> Vec<u8> {
-    let inside =
-        |prompt: &str| format!(r#"{{"pipeline": "text-to-image", "input": {{"prompt": {prompt}}}}}"#);
-    let whole = honest(rng, known).to_string();
+fn text(rng: &mut StdRng, target: &Target) -> Vec<u8> {
+    let whole = honest(rng, target).to_string();
+    let inside = |prompt: &str| whole.replace(&format!("\"{PROMPT}\""), prompt);
     let depth = [100, 127, 128, 129, 10_000, 200_000][rng.random_range(0..6)];
     let text = match rng.random_range(0..18) {
         0 => String::new(),

@@ -7,14 +7,15 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::requests::{Known, Request};
+use super::targets::Target;
 use super::{documents, headers};
 
 /// A request as `multipart/form-data`, in one of many wrong ways or the right one.
-pub(super) fn draw(rng: &mut StdRng, known: &Known) -> Request {
+pub(super) fn draw(rng: &mut StdRng, known: &Known, target: &Target) -> Request {
     let boundary = "b0undary";
     let mut body = Vec::new();
     for _ in 0..rng.random_range(1..4) {
-        part(&mut body, boundary, rng, known);
+        part(&mut body, boundary, rng, target);
     }
     match rng.random_range(0..8) {
         // Never ended.
@@ -30,11 +31,8 @@ pub(super) fn draw(rng: &mut StdRng, known: &Known) -> Request {
         4 => "multipart/mixed; boundary=b0undary".to_owned(),
         _ => format!("multipart/form-data; boundary={boundary}"),
     };
-    let mut head = format!(
-        "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: {announced}\r\n{}",
-        known.key,
-        headers::more(rng),
-    );
+    let (start, more) = (target.head(&known.key), headers::more(rng));
+    let mut head = format!("{start}content-type: {announced}\r\n{more}");
     let length = body.len();
     match rng.random_range(0..12) {
         // Shorter and longer than it is. Those who wait for the rest give up before this does.
@@ -47,8 +45,10 @@ pub(super) fn draw(rng: &mut StdRng, known: &Known) -> Request {
     Request::new([head.into_bytes(), body].concat())
 }
 
-fn part(body: &mut Vec<u8>, boundary: &str, rng: &mut StdRng, known: &Known) {
-    let names = ["image", "image", "image", "job", "file", "", "image\"; name=\"job", "\u{fc}"];
+fn part(body: &mut Vec<u8>, boundary: &str, rng: &mut StdRng, target: &Target) {
+    let names = ["file", "", "image\"; name=\"job", "\u{fc}"];
+    let known = rng.random();
+    let names = if known { target.parts } else { &names };
     let name = names[rng.random_range(0..names.len())];
     body.extend(format!("--{boundary}\r\n").as_bytes());
     match rng.random_range(0..12) {
@@ -64,7 +64,7 @@ fn part(body: &mut Vec<u8>, boundary: &str, rng: &mut StdRng, known: &Known) {
     body.extend(b"content-type: image/svg+xml\r\n\r\n");
     if name == "job" && rng.random_range(0..4) > 0 {
         let captions = br#"{"pipeline": "image-to-text", "input": {"prompt": "a photo of"}}"#.to_vec();
-        let text = if rng.random() { captions } else { documents::draw(rng, known) };
+        let text = if rng.random() { captions } else { documents::draw(rng, target) };
         body.extend(text);
     } else {
         body.extend(picture(rng));

@@ -4,6 +4,7 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::requests::{Known, Request};
+use super::targets::Target;
 
 /// A few headers that the service reads, with values it should not like.
 pub(super) fn more(rng: &mut StdRng) -> String {
@@ -57,19 +58,17 @@ pub(super) fn keys(rng: &mut StdRng, known: &Known) -> Request {
         7 => format!("authorization: bearer\t{}\r\n", known.key),
         _ => "authorization: Bearer ' or 1=1 --\r\n".to_owned(),
     };
-    let path = ["/v1/jobs", "/v1/models", "/v1/usage", "/v1/jobs?limit=1"][rng.random_range(0..4)];
+    let path = known.path(rng);
     Request::new(
         format!("GET {path} HTTP/1.1\r\nhost: x\r\n{authorization}connection: close\r\n\r\n").into_bytes(),
     )
 }
 
 /// A message whose beginning, length or end is wrong.
-pub(super) fn framing(rng: &mut StdRng, known: &Known) -> Request {
-    let body = br#"{"pipeline": "text-to-image", "input": {"prompt": "a red circle"}}"#;
-    let key = &known.key;
-    let head = format!(
-        "POST /v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
-    );
+pub(super) fn framing(rng: &mut StdRng, known: &Known, target: &Target) -> Request {
+    let body = target.document.to_string();
+    let body = body.as_bytes();
+    let head = format!("{}content-type: application/json\r\n", target.head(&known.key));
     let length = body.len();
     let lines = match rng.random_range(0..20) {
         0 => format!("content-length: {}\r\n", length + 1),

@@ -4,13 +4,15 @@ mod documents;
 mod forms;
 mod headers;
 mod requests;
+mod surfaces;
+mod targets;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use darkroom_blobs::Blobs;
-use darkroom_client::JobState;
+use darkroom_client::{Client, JobState};
 use darkroom_e2e::{Catalog, Deployment, blobs, fault_seed, until};
 use futures_util::{StreamExt as _, stream};
 use rand::rngs::StdRng;
@@ -21,7 +23,9 @@ use self::requests::{Known, Request};
 use self::wire::{Answer, send};
 use crate::verify::request;
 
-const REQUESTS: u64 = 10_000;
+/// Requests to the native API, and to the surfaces.
+const REQUESTS: u64 = 7_000;
+const TO_SURFACES: u64 = 3_000;
 const AT_ONCE: usize = 16;
 /// A bucket that no other test writes to, so that what is left behind can be seen.
 const BUCKET: &str = "darkroom-test-hostile";
@@ -31,9 +35,7 @@ const MOST_BYTES: u64 = 200 << 20;
 const KEPT_FILES: usize = 32;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_hostile_requests_leave_nothing_behind() {
-    let seed = fault_seed().unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000));
-    println!("drawn from seed {seed}: cargo xtask test hostile --seed {seed}");
+async fn seven_thousand_hostile_requests_leave_nothing_behind() {
     let storage = blobs().in_bucket(BUCKET);
     storage.ensure_bucket().await.unwrap();
     storage.delete_prefix("").await.unwrap();
@@ -43,25 +45,15 @@ async fn ten_thousand_hostile_requests_leave_nothing_behind() {
     let first = client.submit_text_to_image(&request("a red circle", 1)).await.unwrap();
     let known = Known {
         key: deployment.key("hostile").await,
-        model: catalog.model.clone(),
+        targets: vec![targets::native(&catalog.model)],
         // Somebody else's, so that it is as good as none.
-        job: first.id.to_string(),
+        jobs: vec![first.id.to_string()],
         paths: paths(&deployment.url).await,
     };
-    let (address, files) = (deployment.url.trim_start_matches("http://"), deployment.api.open_files());
-
-    let began = Instant::now();
-    let sent = stream::iter(0..REQUESTS).map(|number| {
-        let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number << 32));
-        let request = Request::draw(&mut rng, &known);
-        async move { (number, send(address, &request).await, request) }
-    });
-    let answers: Vec<_> = sent.buffer_unordered(AT_ONCE).collect().await;
-    println!("{REQUESTS} requests in {:?}", began.elapsed());
-
-    only_honest_answers(&answers);
-    let log = deployment.api.log();
-    assert!(!log.contains("panicked"), "{}", log.lines().find(|line| line.contains("panicked")).unwrap());
+    let files = deployment.api.open_files();
+    let answers = attack(&deployment, &known, REQUESTS).await;
+    only_honest_answers(&answers, &[200, 202, 400, 401, 404, 405, 413, 415, 422, 431]);
+    nothing_broken(&deployment);
     only_accepted_jobs(&deployment, &answers).await;
     nothing_left(&deployment, &storage, files).await;
     // And it does its work as before.
@@ -75,7 +67,66 @@ async fn ten_thousand_hostile_requests_leave_nothing_behind() {
     deployment.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn surfaces_refuse_three_thousand_hostile_requests_in_their_own_words() {
+    let catalog = Catalog::fake(1).with_captions();
+    let deployment = Deployment::start(&catalog).await;
+    let client = deployment.tenant("good").await;
+    let first = client.submit_text_to_image(&request("a red circle", 1)).await.unwrap();
+    // What is accepted is answered when it is done.
+    let worker = deployment.worker().await;
+    let key = deployment.key("hostile").await;
+    let own = Client::new(&deployment.url, key.clone()).unwrap();
+    let own = own.submit_text_to_image(&request("a red circle", 1)).await.unwrap().id.to_string();
+    let known = Known {
+        key,
+        targets: targets::of_surfaces(&catalog.model, &own),
+        jobs: vec![own, first.id.to_string()],
+        paths: surfaces::PATHS.map(str::to_owned).to_vec(),
+    };
+    let answers = attack(&deployment, &known, TO_SURFACES).await;
+    only_honest_answers(&answers, &[200, 201, 202, 400, 401, 404, 405, 422, 431]);
+    for (number, answer, request) in &answers {
+        let oddity = answer.as_ref().and_then(|answer| surfaces::oddity(request, answer));
+        assert_eq!(oddity, None, "request {number} got {answer:?}\n{request:?}");
+    }
+    nothing_broken(&deployment);
+    until("what was accepted has ended", Duration::from_secs(60), || async {
+        let open = "select count(*) from jobs where state in ('queued', 'running')";
+        (deployment.database.count(open).await == 0).then_some(())
+    })
+    .await;
+    assert!(deployment.database.count("select count(*) from jobs where state = 'succeeded'").await > 50);
+    drop(worker);
+    deployment.end().await;
+}
+
 type Sent = (u64, Option<Answer>, Request);
+
+/// Sends so many requests, a few at once.
+async fn attack(deployment: &Deployment, known: &Known, requests: u64) -> Vec<Sent> {
+    let seed = fault_seed().unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000));
+    println!("drawn from seed {seed}: cargo xtask test hostile --seed {seed}");
+    let address = deployment.url.trim_start_matches("http://");
+    let began = Instant::now();
+    let sent = stream::iter(0..requests).map(|number| {
+        let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number << 32));
+        let request = Request::draw(&mut rng, known);
+        async move { (number, send(address, &request).await, request) }
+    });
+    let answers = sent.buffer_unordered(AT_ONCE).collect().await;
+    println!("{requests} requests in {:?}", began.elapsed());
+    answers
+}
+
+fn nothing_broken(deployment: &Deployment) {
+    let log = deployment.api.log();
+    let broken = log.lines().find(|line| line.contains("panicked") || line.contains("failed inside"));
+    assert_eq!(broken, None);
+    let peak = deployment.api.peak_memory_bytes();
+    println!("the API held {} MiB at most", peak >> 20);
+    assert!(peak < MOST_BYTES, "{} MiB", peak >> 20);
+}
 
 /// The paths that the service documents.
 async fn paths(url: &str) -> Vec<String> {
@@ -83,7 +134,8 @@ async fn paths(url: &str) -> Vec<String> {
     document["paths"].as_object().unwrap().keys().cloned().collect()
 }
 
-fn only_honest_answers(answers: &[Sent]) {
+/// Every answer is one, and each of these statuses is among them.
+fn only_honest_answers(answers: &[Sent], expected: &[u16]) {
     let mut statuses = BTreeMap::<_, u64>::new();
     for (number, answer, request) in answers {
         let status = answer.as_ref().map(|answer| answer.status);
@@ -93,8 +145,8 @@ fn only_honest_answers(answers: &[Sent]) {
     }
     println!("answers by status: {statuses:?}");
     // That the requests get through to where it hurts is what makes them worth sending.
-    for status in [200, 202, 400, 401, 404, 405, 413, 415, 422, 431] {
-        assert!(statuses.contains_key(&Some(status)), "no request got {status}");
+    for status in expected {
+        assert!(statuses.contains_key(&Some(*status)), "no request got {status}");
     }
 }
 
@@ -126,7 +178,4 @@ async fn nothing_left(deployment: &Deployment, storage: &Blobs, files: usize) {
     let touched = "select count(*) from jobs j join tenants t on t.id = j.tenant_id
                    where t.name = 'good' and (j.state <> 'queued' or j.deleted_at is not null)";
     assert_eq!(deployment.database.count(touched).await, 0, "somebody else's job was changed");
-    let peak = deployment.api.peak_memory_bytes();
-    println!("the API held {} MiB at most", peak >> 20);
-    assert!(peak < MOST_BYTES, "{} MiB", peak >> 20);
 }

@@ -5,15 +5,30 @@ use std::fmt;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
+use super::targets::Target;
 use super::{documents, forms, headers};
 
 /// What the attacker knows.
 pub(super) struct Known {
     pub(super) key: String,
-    pub(super) model: String,
-    /// A job of somebody else.
-    pub(super) job: String,
+    /// Jobs, most likely of somebody else.
+    pub(super) jobs: Vec<String>,
+    /// What takes documents and forms.
+    pub(super) targets: Vec<Target>,
+    /// Every path, with names in braces for what is to be filled in.
     pub(super) paths: Vec<String>,
+}
+
+impl Known {
+    /// A path that there is, with what is no id.
+    pub(super) fn path(&self, rng: &mut StdRng) -> String {
+        let mut path = self.paths[rng.random_range(0..self.paths.len())].clone();
+        while let Some((before, rest)) = path.split_once('{') {
+            let after = rest.split_once('}').map_or("", |(_, after)| after);
+            path = format!("{before}{}{after}", id(rng, self));
+        }
+        path
+    }
 }
 
 /// What becomes of the connection after the last byte.
@@ -38,12 +53,13 @@ impl Request {
 
     /// A request of one of all kinds.
     pub(super) fn draw(rng: &mut StdRng, known: &Known) -> Self {
+        let target = &known.targets[rng.random_range(0..known.targets.len())];
         let request = match rng.random_range(0..100) {
-            0..35 => Self::json(rng, known),
+            0..35 => Self::json(rng, known, target),
             35..63 => Self::path(rng, known),
             63..73 => headers::keys(rng, known),
-            73..85 => return headers::framing(rng, known),
-            _ => return forms::draw(rng, known),
+            73..85 => return headers::framing(rng, known, target),
+            _ => return forms::draw(rng, known, target),
         };
         // One in twenty is given up before its end.
         if rng.random_range(0..20) > 0 {
@@ -57,6 +73,12 @@ impl Request {
         &self.bytes
     }
 
+    /// The path that it is for, with its query.
+    pub(super) fn asked_path(&self) -> Option<&str> {
+        let line = self.bytes.split(|byte| *byte == b'\r').next()?;
+        std::str::from_utf8(line).ok()?.split(' ').nth(1).filter(|path| path.starts_with('/'))
+    }
+
     pub(super) fn ending(&self) -> Ending {
         self.ending
     }
@@ -66,10 +88,9 @@ impl Request {
         self.ending == Ending::Wait
     }
 
-    fn json(rng: &mut StdRng, known: &Known) -> Self {
-        let document = documents::draw(rng, known);
-        let mut head =
-            format!("POST /v1/jobs HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n", known.key);
+    fn json(rng: &mut StdRng, known: &Known, target: &Target) -> Self {
+        let document = documents::draw(rng, target);
+        let mut head = target.head(&known.key);
         head.push_str("content-type: application/json\r\nconnection: close\r\n");
         head.push_str(&headers::more(rng));
         head.push_str(&format!("content-length: {}\r\n\r\n", document.len()));
@@ -81,11 +102,7 @@ impl Request {
         let methods =
             ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "BREW"];
         let method = methods[if rng.random() { 0 } else { rng.random_range(0..methods.len()) }];
-        let mut path = known.paths[rng.random_range(0..known.paths.len())].clone();
-        while let Some((before, rest)) = path.split_once('{') {
-            let after = rest.split_once('}').map_or("", |(_, after)| after);
-            path = format!("{before}{}{after}", id(rng, known));
-        }
+        let mut path = known.path(rng);
         if rng.random_range(0..6) == 0 {
             path = stray(rng);
         }
@@ -102,10 +119,11 @@ impl Request {
 
 fn id(rng: &mut StdRng, known: &Known) -> String {
     let some = uuid::Uuid::from_u128(rng.random()).to_string();
+    let job = &known.jobs[rng.random_range(0..known.jobs.len())];
     match rng.random_range(0..12) {
-        0 => known.job.clone(),
-        1 => known.job.to_uppercase(),
-        2 => known.job.replace('-', ""),
+        0 => job.clone(),
+        1 => job.to_uppercase(),
+        2 => job.replace('-', ""),
         3 => some,
         4 => "%00".to_owned(),
         5 => "..%2f..%2fetc%2fpasswd".to_owned(),

@@ -29,6 +29,29 @@ impl Answer {
         Some(Self { status, text })
     }
 
+    /// The first header of this name, in lower case.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let (head, _) = self.text.split_once("\r\n\r\n")?;
+        let headers = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        headers.filter(|(other, _)| *other == name).map(|(_, value)| value).next()
+    }
+
+    /// The body, as far as it came.
+    pub(super) fn body(&self) -> String {
+        let (_, mut rest) = self.text.split_once("\r\n\r\n").unwrap_or_default();
+        if self.header("transfer-encoding").is_none() {
+            return rest.to_owned();
+        }
+        let mut body = String::new();
+        while let Some((length, more)) = rest.split_once("\r\n") {
+            let length = usize::from_str_radix(length, 16).unwrap_or(0);
+            let Some(chunk) = more.get(..length).filter(|chunk| !chunk.is_empty()) else { break };
+            body.push_str(chunk);
+            rest = more[length..].trim_start_matches("\r\n");
+        }
+        body
+    }
+
     /// The job that was accepted, or found again.
     pub(super) fn job(&self) -> Option<&str> {
         let location = self.text.lines().find_map(|line| line.strip_prefix("location: /v1/jobs/"));
