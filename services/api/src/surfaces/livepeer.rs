@@ -24,8 +24,21 @@ use lax::Invalid;
 
 pub(super) const SURFACE: Surface = Surface { prefixes: &PREFIXES, routes, refusal };
 
-/// The base URLs that clients are given point to the root or to the gateway's prefix.
-const PREFIXES: [&str; 3] = ["/text-to-image", "/image-to-text", "/api/beta/generate"];
+/// The base URLs that clients are given point to the root or to the gateway's prefix. Its clients ask for pipelines that
+/// are not served as well.
+const PREFIXES: [&str; 11] = [
+    "/text-to-image",
+    "/image-to-text",
+    "/api/beta/generate",
+    "/image-to-image",
+    "/image-to-video",
+    "/upscale",
+    "/audio-to-text",
+    "/segment-anything-2",
+    "/llm",
+    "/live-video-to-video",
+    "/text-to-speech",
+];
 
 fn routes() -> Router<Api> {
     let mut router = Router::new();

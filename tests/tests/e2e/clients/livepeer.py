@@ -89,9 +89,9 @@ def canceled():
 equal(at_once(canceled, lambda: cancel("canceled"))[0], "Text-to-image pipeline error.")
 
 # What the client has no word for is an error with the answer in it.
-def told(status, **parameters):
+def told(status, ask):
     with raises(errors.SDKError) as raised:
-        exhaust(lambda: generate(prompt="a", **parameters))
+        exhaust(ask)
     equal(raised[0].status_code, status)
     body = json.loads(raised[0].body)
     equal(body, {"detail": {"msg": body["error"]["message"]}, "error": body["error"]})
@@ -102,8 +102,10 @@ def of(key):
     return Livepeer(http_bearer=key, server_url=os.environ["DARKROOM_URL"])
 
 
-equal(told(503, client=of(BUSY_KEY)), "too many jobs wait: try again later")
-assert told(429, client=of(LIMITED_KEY), width=64, height=64).startswith("too many requests: ")
+equal(told(404, lambda: client.generate.llm(request={"messages": []})), "there is no such path")
+equal(told(503, lambda: generate(of(BUSY_KEY), prompt="a")), "too many jobs wait: try again later")
+limited = of(LIMITED_KEY)
+assert told(429, lambda: generate(limited, prompt="a", width=64, height=64)).startswith("too many requests: ")
 
 # Retries, where the caller asks for them: through an outage, and of what the line or the caller's patience broke off.
 retries = utils.RetryConfig("backoff", utils.BackoffStrategy(100, 1_000, 1.5, 60_000), True)

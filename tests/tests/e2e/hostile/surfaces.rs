@@ -6,7 +6,8 @@ use super::requests::Request;
 use super::wire::Answer;
 
 /// Every path of a surface, with names in braces for what is to be filled in.
-pub(super) const PATHS: [&str; 26] = [
+pub(super) const PATHS: [&str; 27] = [
+    "/upscale",
     "/text-to-image",
     "/image-to-text/",
     "/text-to-image/result",
@@ -67,7 +68,7 @@ pub(super) fn oddity(request: &Request, answer: &Answer) -> Option<&'static str>
         "openai" => openai,
         "replicate" => replicate,
         "fal" => fal,
-        "text-to-image" | "image-to-text" | "api" => livepeer,
+        "text-to-image" | "image-to-text" | "upscale" | "api" => livepeer,
         // Drawn so that there is nothing.
         _ => return None,
     };
