@@ -33,6 +33,8 @@ pub struct NewJob {
     pub request_hash: [u8; 32],
     /// W3C trace context of the request.
     pub traceparent: Option<String>,
+    /// SHA-256 by which a submission that is repeated without a key finds this job, until it is answered.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 impl NewJob {
@@ -141,6 +143,8 @@ impl Store {
                 insert into job_webhooks (job_id, webhook_id, events)
                 select job.id, endpoint.id, $19
                 from job cross join (select id from known union all select id from made) endpoint
+            ), unanswered as (
+                insert into unanswered_jobs (job_id, fingerprint) select id, $23 from job where $23::bytea is not null
             ), ticket as (
                 insert into outbox (lane) select $3 from job
             )
@@ -167,7 +171,8 @@ impl Store {
             &events,
             job.file.map(FileId::as_uuid),
             Self::KEEP_FILE_SECONDS,
-            webhook.is_some_and(JobWebhook::is_told_early)
+            webhook.is_some_and(JobWebhook::is_told_early),
+            job.fingerprint.as_ref().map(|fingerprint| &fingerprint[..])
         )
         .fetch_optional(&self.pool)
         .await?;

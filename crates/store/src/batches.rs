@@ -34,8 +34,6 @@ pub struct NewBatch {
 pub struct Batch {
     /// Its id.
     pub id: BatchId,
-    /// What became of each document.
-    pub items: Value,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// How many of its jobs are in each state; those that are deleted are left out.
@@ -47,8 +45,8 @@ pub struct Batch {
 pub enum AcceptedBatch {
     /// All of its jobs are accepted.
     Created(Batch),
-    /// The batch an earlier submission with the same key and request made.
-    Replayed(Batch),
+    /// The batch an earlier submission with the same key and request made, and what became of each document.
+    Replayed(Batch, Value),
     /// The key belongs to another request.
     KeyReused,
     /// One of these files is not there any more; nothing was accepted.
@@ -126,7 +124,7 @@ impl Store {
         with: Idempotency<'_>,
     ) -> Result<Option<AcceptedBatch>, Error> {
         let row = sqlx::query!(
-            "select id, request_hash from batches where tenant_id = $1 and idempotency_key = $2",
+            "select id, request_hash, items from batches where tenant_id = $1 and idempotency_key = $2",
             tenant.as_uuid(),
             with.key
         )
@@ -137,7 +135,7 @@ impl Store {
             return Ok(Some(AcceptedBatch::KeyReused));
         }
         let batch = self.batch(tenant, BatchId::from_uuid(row.id)).await?;
-        Ok(batch.map(AcceptedBatch::Replayed))
+        Ok(batch.map(|batch| AcceptedBatch::Replayed(batch, row.items)))
     }
 
     /// A tenant's batch. Another tenant's batch and no batch at all are answered alike.
@@ -146,7 +144,7 @@ impl Store {
     /// When the database is unavailable.
     pub async fn batch(&self, tenant: TenantId, id: BatchId) -> Result<Option<Batch>, Error> {
         let row = sqlx::query!(
-            "select items, created_at from batches where id = $1 and tenant_id = $2",
+            "select created_at from batches where id = $1 and tenant_id = $2",
             id.as_uuid(),
             tenant.as_uuid()
         )
@@ -166,7 +164,7 @@ impl Store {
             .into_iter()
             .map(|count| Ok((at.word("state", &count.state)?, at.integer("count", count.jobs)?)))
             .collect::<Result<_, Error>>()?;
-        Ok(Some(Batch { id, items: row.items, created_at: row.created_at, counts }))
+        Ok(Some(Batch { id, created_at: row.created_at, counts }))
     }
 
     /// Drops batches whose jobs are all gone and whose idempotency key need not answer any more.

@@ -1,7 +1,7 @@
 //! Jobs whose submission has not been answered yet.
 //!
 //! Some clients repeat a submission that failed on the line, with nothing that tells it from another one. What is kept
-//! here leads them to the job that they have. Best effort: nothing depends on it.
+//! with a job that has a fingerprint leads them to it. Best effort: nothing depends on it.
 
 use std::time::Duration;
 
@@ -32,21 +32,6 @@ impl Repeated {
 impl Store {
     /// How long a job is kept that was not answered.
     pub const UNANSWERED_FOR: Duration = Duration::from_secs(600);
-
-    /// Keeps that a job's submission is to be answered. `fingerprint` is the SHA-256 of what tells a repetition.
-    ///
-    /// # Errors
-    /// When the database is unavailable; repeating the call is safe.
-    pub async fn await_answer(&self, job: JobId, fingerprint: &[u8; 32]) -> Result<(), Error> {
-        sqlx::query!(
-            "insert into unanswered_jobs (job_id, fingerprint) values ($1, $2) on conflict do nothing",
-            job.as_uuid(),
-            &fingerprint[..]
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
-    }
 
     /// The tenant's latest job of a submission like this one that was not answered.
     ///

@@ -21,6 +21,7 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
 use darkroom_blobs::Blobs;
 use darkroom_jobs::{Catalog, JobId, TenantId};
 use darkroom_outbound::Outbound;
@@ -41,12 +42,12 @@ pub(crate) use batch::BatchItem;
 use document::Places;
 pub(crate) use file::Kept;
 pub(crate) use form::{FormRules, Others, is_form};
-pub(crate) use idempotency::IdempotencyKey;
+use idempotency::IdempotencyKey;
 use idempotency::request_hash;
 use named::no_such_file;
 pub(crate) use receive::{MAX_REQUEST_BYTES, Origin, Received, media_type};
 use staged::Staged;
-pub(crate) use trace::trace_context;
+use trace::trace_context;
 pub(crate) use trial::{Picture, Trial};
 
 /// Uploads that are read at once; the rest wait unread.
@@ -92,6 +93,16 @@ pub(crate) struct Terms {
     pub(crate) key: TenantKey,
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     pub(crate) traceparent: Option<String>,
+    /// What the submission is found by when it is repeated without a key.
+    pub(crate) fingerprint: Option<[u8; 32]>,
+}
+
+impl Terms {
+    /// Reads what the headers say.
+    pub(crate) fn of(key: TenantKey, headers: &HeaderMap) -> Result<Self, Error> {
+        let idempotency_key = IdempotencyKey::from_headers(headers)?;
+        Ok(Self { key, idempotency_key, traceparent: trace_context(headers), fingerprint: None })
+    }
 }
 
 /// A submission that has its job.

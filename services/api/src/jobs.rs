@@ -97,6 +97,20 @@ impl Jobs {
     }
 }
 
+impl Jobs {
+    /// A job that was just accepted, as soon as it is final, at the latest after `wait`. Where it cannot be read again it
+    /// is told as it was accepted: its caller has to hear its id.
+    pub(crate) async fn hold_accepted(&self, job: Job, wait: Duration) -> Job {
+        match self.hold(job.tenant, job.id, &Until::Final, wait).await {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::debug!(%error, job = %job.id, "an accepted job cannot be waited for");
+                job
+            }
+        }
+    }
+}
+
 /// A job's id out of the path. What is no id is the id of nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobPath(pub(crate) JobId);

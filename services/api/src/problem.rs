@@ -285,6 +285,12 @@ impl From<darkroom_blobs::Error> for Error {
     }
 }
 
+impl From<Vec<FieldError>> for Error {
+    fn from(errors: Vec<FieldError>) -> Self {
+        Self::Fields(errors.into_iter().map(ProblemField::from).collect())
+    }
+}
+
 impl From<Invalid> for Error {
     fn from(invalid: Invalid) -> Self {
         match invalid {

@@ -62,6 +62,7 @@ pub(crate) fn new_job(tenant: TenantId) -> NewJob {
         idempotency_key: None,
         request_hash: [7; 32],
         traceparent: None,
+        fingerprint: None,
     }
 }
 

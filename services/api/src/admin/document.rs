@@ -9,8 +9,8 @@ use darkroom_jobs::{FieldError, Fields};
 use serde_json::Value;
 use tokio::time::timeout;
 
+use crate::Error;
 use crate::name::parse_name;
-use crate::{Error, ProblemField};
 
 const MAX_BYTES: usize = 64 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,11 +27,7 @@ impl Document {
         let mut fields = Fields::new(Some(&self.0), "", &mut errors);
         let value = read(&mut fields);
         fields.refuse_others();
-        if errors.is_empty() {
-            Ok(value)
-        } else {
-            Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect()))
-        }
+        if errors.is_empty() { Ok(value) } else { Err(errors.into()) }
     }
 }
 

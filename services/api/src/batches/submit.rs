@@ -10,7 +10,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::BatchView;
-use crate::intake::{BatchItem, IdempotencyKey, Intake, Terms, trace_context};
+use crate::intake::{BatchItem, Intake, Terms};
 use crate::jobs::submit::REPLAYED;
 use crate::jobs::submit::schema::{Submission, SubmittedWebhook};
 use crate::{Error, Submitter};
@@ -75,11 +75,7 @@ pub(crate) async fn submit(
     Submitter(key): Submitter,
     request: Request,
 ) -> Result<Response, Error> {
-    let terms = Terms {
-        key,
-        idempotency_key: IdempotencyKey::from_headers(request.headers())?,
-        traceparent: trace_context(request.headers()),
-    };
+    let terms = Terms::of(key, request.headers())?;
     let body = intake.receive_batch(key.tenant, request).await?;
     let accepted = intake.accept_batch(terms, body).await?;
     let batch = BatchView::from(&accepted.batch);
@@ -89,6 +85,6 @@ pub(crate) async fn submit(
     if accepted.replayed.is_some() {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    let view = AcceptedBatchView { batch, jobs: accepted.batch.items };
+    let view = AcceptedBatchView { batch, jobs: accepted.items };
     Ok((StatusCode::ACCEPTED, headers, Json(view)).into_response())
 }

@@ -10,6 +10,7 @@ use axum::extract::Request;
 use darkroom_jobs::{BatchId, FileId, TenantId};
 use darkroom_store::{AcceptedBatch as Outcome, Batch, File, Idempotency, NewBatch, NewJob};
 use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::Value;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
@@ -34,6 +35,8 @@ const PICTURES_TIMEOUT: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct AcceptedJobs {
     pub(crate) batch: Batch,
+    /// What became of each document.
+    pub(crate) items: Value,
     pub(crate) replayed: Option<Replayed>,
 }
 
@@ -54,8 +57,8 @@ impl Intake {
         let (whole, _place) = body.into_json()?;
         let request_hash = request_hash(&whole, None);
         let key = terms.idempotency_key.as_ref().map(IdempotencyKey::as_str);
-        if let Some(batch) = self.replay_batch(terms.key.tenant, key, &request_hash).await? {
-            return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
+        if let Some(replayed) = self.replay_batch(terms.key.tenant, key, &request_hash).await? {
+            return Ok(replayed);
         }
         let (webhook, errors) = match self.default_webhook(&whole) {
             Ok(webhook) => (webhook, Vec::new()),
@@ -185,10 +188,9 @@ impl Intake {
     ) -> Result<AcceptedJobs, Error> {
         if let Some(refusal) = self.admission.refusal(&key, &new.jobs).await {
             // What was accepted meanwhile is answered, however much waits now.
-            let batch =
+            let replayed =
                 self.replay_batch(key.tenant, new.idempotency_key.as_deref(), &new.request_hash).await?;
-            let batch = batch.ok_or_else(|| Error::from(refusal))?;
-            return Ok(AcceptedJobs { batch, replayed: Some(Replayed) });
+            return replayed.ok_or_else(|| refusal.into());
         }
         match bounded(self.store.accept_batch(&new)).await {
             Ok(Outcome::Created(batch)) => {
@@ -196,9 +198,11 @@ impl Intake {
                 for job in &new.jobs {
                     self.admission.accepted(job).await;
                 }
-                Ok(AcceptedJobs { batch, replayed: None })
+                Ok(AcceptedJobs { batch, items: new.items, replayed: None })
             }
-            Ok(Outcome::Replayed(batch)) => Ok(AcceptedJobs { batch, replayed: Some(Replayed) }),
+            Ok(Outcome::Replayed(batch, items)) => {
+                Ok(AcceptedJobs { batch, items, replayed: Some(Replayed) })
+            }
             Ok(Outcome::KeyReused) => Err(Error::KeyReused),
             Ok(Outcome::FilesGone(gone)) => Err(item::files_gone(&new, &gone)),
             Err(error) => {
@@ -215,13 +219,15 @@ impl Intake {
         tenant: TenantId,
         key: Option<&str>,
         request_hash: &[u8; 32],
-    ) -> Result<Option<Batch>, Error> {
+    ) -> Result<Option<AcceptedJobs>, Error> {
         let Some(key) = key else { return Ok(None) };
         let replay = self.store.replay_batch(tenant, Idempotency { key, request_hash });
         match bounded(replay).await? {
-            Some(Outcome::Created(batch) | Outcome::Replayed(batch)) => Ok(Some(batch)),
+            Some(Outcome::Replayed(batch, items)) => {
+                Ok(Some(AcceptedJobs { batch, items, replayed: Some(Replayed) }))
+            }
             Some(Outcome::KeyReused) => Err(Error::KeyReused),
-            Some(Outcome::FilesGone(_)) | None => Ok(None),
+            Some(Outcome::Created(_) | Outcome::FilesGone(_)) | None => Ok(None),
         }
     }
 }

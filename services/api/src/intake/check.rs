@@ -41,6 +41,7 @@ impl Intake {
             idempotency_key: terms.idempotency_key.map(IdempotencyKey::into_string),
             request_hash: request_hash(&document, image.as_ref().and_then(ReceivedImage::sent_sha256)),
             traceparent: terms.traceparent,
+            fingerprint: terms.fingerprint,
             submission,
             file: image.as_ref().and_then(|image| image.file),
         };

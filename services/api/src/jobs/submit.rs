@@ -10,8 +10,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use darkroom_store::Job;
 
-use super::{Jobs, Until};
-use crate::intake::{Accepted, IdempotencyKey, Intake, Terms, trace_context};
+use super::Jobs;
+use crate::intake::{Accepted, Intake, Terms};
 use crate::prefer::{PREFERENCE_APPLIED, Prefer};
 use crate::{Error, JobView, Submitter, etag};
 use dry_run::Mode;
@@ -70,11 +70,7 @@ pub(crate) async fn submit(
 ) -> Result<Response, Error> {
     let mode = dry_run::mode(query.as_deref().unwrap_or_default())?;
     let prefer = Prefer::from_headers(request.headers());
-    let terms = Terms {
-        key,
-        idempotency_key: IdempotencyKey::from_headers(request.headers())?,
-        traceparent: trace_context(request.headers()),
-    };
+    let terms = Terms::of(key, request.headers())?;
     let received = intake.receive(key.tenant, request).await?;
     if mode == Mode::DryRun {
         let trial = intake.try_out(terms, received).await?;
@@ -84,7 +80,7 @@ pub(crate) async fn submit(
     if let Some(wait) = prefer.wait()
         && !job.state.is_final()
     {
-        job = jobs.hold(key.tenant, job.id, &Until::Final, wait).await?;
+        job = jobs.hold_accepted(job, wait).await;
     }
     let mut headers = headers(&job)?;
     if replayed.is_some() {

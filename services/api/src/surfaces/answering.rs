@@ -13,13 +13,18 @@ use crate::intake::Intake;
 #[derive(Debug)]
 pub(super) struct Answering {
     intake: Intake,
-    /// `None` once it was sent.
+    /// `None` once it was sent, and where nobody asks.
     job: Option<JobId>,
 }
 
 impl Answering {
     pub(super) fn new(intake: Intake, job: JobId) -> Self {
         Self { intake, job: Some(job) }
+    }
+
+    /// The answer to a caller who repeats itself with a key.
+    pub(super) fn to_nobody(intake: Intake) -> Self {
+        Self { intake, job: None }
     }
 
     /// The response, which tells when all of it was handed to the connection.

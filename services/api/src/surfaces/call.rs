@@ -10,7 +10,7 @@ use super::answering::Answering;
 use crate::Error;
 use crate::auth::TenantKey;
 use crate::deadline::bounded;
-use crate::intake::{IdempotencyKey, Intake, Received, Terms, trace_context};
+use crate::intake::{Intake, Received, Terms};
 use crate::jobs::{Jobs, Until};
 
 /// The longest wait: Node's `fetch` gives up after 300 s without headers, the most impatient of the clients.
@@ -25,12 +25,7 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(key: TenantKey, headers: &HeaderMap) -> Result<Self, Error> {
-        let terms = Terms {
-            key,
-            idempotency_key: IdempotencyKey::from_headers(headers)?,
-            traceparent: trace_context(headers),
-        };
-        Ok(Self { headers: headers.clone(), terms })
+        Ok(Self { headers: headers.clone(), terms: Terms::of(key, headers)? })
     }
 
     pub(super) fn tenant(&self) -> TenantId {
@@ -52,9 +47,7 @@ impl Call {
     ) -> Result<(Job, Answering), Error> {
         // With a key of its own a repetition needs no guess.
         if self.terms.idempotency_key.is_some() {
-            let job = self.submit(intake, received).await?;
-            let answering = Answering::new(intake.clone(), job.id);
-            return Ok((job, answering));
+            return Ok((self.submit(intake, received).await?, Answering::to_nobody(intake.clone())));
         }
         let fingerprint = received.fingerprint(&self.terms.key);
         let store = intake.store();
@@ -66,13 +59,11 @@ impl Call {
             tracing::info!(job = %id, "a submission that was not answered is repeated");
             return Ok((jobs.find(self.tenant(), id).await?, Answering::new(intake.clone(), id)));
         }
+        let terms = Terms { fingerprint: Some(fingerprint), ..self.terms.clone() };
         // A caller that goes away in the middle is one whose repetition has to find the job.
-        let (call, accepting) = (self.clone(), intake.clone());
+        let accepting = intake.clone();
         let accepted = async move {
-            let job = call.submit(&accepting, received).await?;
-            if let Err(error) = bounded(accepting.store().await_answer(job.id, &fingerprint)).await {
-                tracing::debug!(%error, job = %job.id, "a repetition of this submission will not be recognised");
-            }
+            let job = accepting.accept(terms, received).await?.job;
             let answering = Answering::new(accepting, job.id);
             Ok((job, answering))
         };

@@ -59,8 +59,7 @@ fn refusal(problem: &Problem) -> SurfaceRefusal {
     };
     let fields = problem.errors.iter().map(|field| {
         let name = super::renamed(field.place(), &NAMES);
-        // Beside the input, not in it.
-        let name = if name.starts_with("webhook") { name } else { format!("input.{name}") };
+        let name = if field.place().starts_with("/input/") { format!("input.{name}") } else { name };
         json!({"type": field.code, "field": name, "description": field.detail})
     });
     let mut body = json!({

@@ -148,6 +148,7 @@ impl Site {
             idempotency_key: None,
             request_hash: [0; 32],
             traceparent: None,
+            fingerprint: None,
         };
         assert!(matches!(self.database.store.accept(&job).await.unwrap(), Accepted::Created(_)));
         id

@@ -136,10 +136,12 @@ fn loras(text: &str) -> Result<Value, Failure> {
     if text.trim().is_empty() {
         return Ok(json!({}));
     }
-    let strengths = serde_json::from_str(text).ok().filter(Value::is_object);
-    strengths.ok_or_else(|| {
-        Failure::of_model(
-            "loras: expected a JSON object of strengths by LoRA id, such as {\"nerijs/pixel-art-xl\": 1.2}",
-        )
-    })
+    let strengths: Option<Map<String, Value>> = serde_json::from_str(text).ok();
+    let expected =
+        "loras: expected a JSON object of strengths by LoRA id, such as {\"nerijs/pixel-art-xl\": 1.2}";
+    let strengths = strengths.ok_or_else(|| Failure::of_model(expected))?;
+    if strengths.values().any(|strength| strength.as_f64().is_some_and(|strength| strength < 0.0)) {
+        return Err(Failure::of_model("loras: expected strengths of at least 0"));
+    }
+    Ok(strengths.into())
 }

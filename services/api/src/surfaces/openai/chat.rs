@@ -6,7 +6,7 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use darkroom_jobs::{FieldError, Fields, JobState, Pipeline};
+use darkroom_jobs::{Fields, JobState, Pipeline};
 use darkroom_store::Job;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::{NoResult, repeated};
 use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::surfaces::call::Call;
-use crate::{Error, ProblemField, Submitter};
+use crate::{Error, Submitter};
 
 pub(super) async fn complete(
     State(intake): State<Intake>,
@@ -79,9 +79,7 @@ fn document(sent: &Value) -> Result<Value, Error> {
             }
             Ok(document)
         }
-        _ => Err(Error::Fields(
-            errors.into_iter().map(|error: FieldError| ProblemField::from(error)).collect(),
-        )),
+        _ => Err(errors.into()),
     }
 }
 

@@ -15,7 +15,7 @@ use crate::intake::Intake;
 use crate::jobs::Jobs;
 use crate::results::Results;
 use crate::surfaces::call::Call;
-use crate::{Error, ProblemField, Submitter};
+use crate::{Error, Submitter};
 
 pub(super) async fn generate(
     State(intake): State<Intake>,
@@ -118,7 +118,7 @@ impl Asked {
         let user = fields.string("user");
         fields.refuse_others();
         if !errors.is_empty() {
-            return Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect()));
+            return Err(errors.into());
         }
         let mut document = json!({"pipeline": Pipeline::TextToImage.as_str(), "input": input});
         if let Some(model) = model {

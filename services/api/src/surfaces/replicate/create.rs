@@ -13,9 +13,9 @@ use serde_json::{Map, Value};
 
 use super::{input, models};
 use crate::intake::Intake;
-use crate::jobs::{Jobs, Until};
+use crate::jobs::Jobs;
 use crate::surfaces::call::Call;
-use crate::{Error, ProblemField, Submitter};
+use crate::{Error, Submitter};
 
 pub(super) async fn by_version(
     State(intake): State<Intake>,
@@ -54,7 +54,7 @@ async fn create(
     let (mut job, answering) = call.submit_once(intake, jobs, received, Some(Repeated::Perhaps)).await?;
     let mut status = StatusCode::CREATED;
     if let Some(wait) = wait(&call.headers) {
-        job = jobs.hold(call.tenant(), job.id, &Until::Final, wait).await?;
+        job = jobs.hold_accepted(job, wait).await;
         if !job.state.is_final() {
             status = StatusCode::ACCEPTED;
         }
@@ -97,7 +97,7 @@ fn document(
             }
             Ok((document, events))
         }
-        _ => Err(Error::Fields(errors.into_iter().map(ProblemField::from).collect())),
+        _ => Err(errors.into()),
     }
 }
 
