@@ -101,8 +101,9 @@ async fn works(heading: &str, script: Script) {
     let worker = deployment.worker().await;
     command.current_dir(folder.path()).stdin(Stdio::null()).env("NO_PROXY", "*");
     command.env("DARKROOM_URL", &url).env("DARKROOM_HOST", front.host()).env("CONTROL", &control.url);
-    command.env("DARKROOM_API_KEY", &control.key).env("BUSY_API_KEY", busy(&deployment, &idle).await);
-    command.env("LIMITED_API_KEY", limited(&deployment).await);
+    command.env("DIRECT_URL", &deployment.url);
+    let (busy, limited) = tokio::join!(busy(&deployment, &idle), limited(&deployment));
+    command.env("DARKROOM_API_KEY", &control.key).env("BUSY_API_KEY", busy).env("LIMITED_API_KEY", limited);
     command.env("FAST_MODEL", &catalog.model).env("SLOW_MODEL", slow).env("IDLE_MODEL", idle);
     command.env("PICTURE", PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/images/demo.png"));
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

@@ -57,6 +57,7 @@ impl Control {
     pub(super) async fn start(key: String, lines: Disturbable) -> Self {
         let served = Served { lines, refused_before: AtomicU64::new(0) };
         let routes = Router::new()
+            .route("/cut", post(cut))
             .route("/drop", post(drop_connections))
             .route("/outage", post(outage))
             .route("/mend", post(mend))
@@ -69,7 +70,12 @@ impl Control {
     }
 }
 
-/// Breaks every connection as soon as a job runs that a caller waits for.
+/// Breaks every connection.
+async fn cut(State(served): State<Arc<Served>>) {
+    served.lines.callers.reset().await;
+}
+
+/// The same, as soon as a job runs that a caller waits for.
 async fn drop_connections(State(served): State<Arc<Served>>) {
     let running = JobFilter { state: Some(JobState::Running), ..JobFilter::default() };
     until("a job runs", SOON, || async {

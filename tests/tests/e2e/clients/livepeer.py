@@ -5,6 +5,7 @@ import os
 import time
 
 from expect import *
+from httpx import TransportError
 from livepeer_ai import Livepeer, utils
 from livepeer_ai.models import errors
 from point import *
@@ -128,12 +129,7 @@ for _ in range(200):
 equal((status, result["status"]), (200, "complete"))
 assert fetch(result["result"]["images"][0]["url"]).startswith(PNG)
 
-# A caller who hangs up, or whose line breaks, loses nothing but the answer.
-with raises(Exception):
-    client.generate.text_to_image(
-        request={"prompt": "gone", "model_id": SLOW_MODEL, "num_inference_steps": 1, "seed": 77}, timeout_ms=500
-    )
-equal(succeeded("gone")["input"]["seed"], 77)
-with raises(Exception):
+# A caller whose line breaks loses nothing but the answer.
+with raises(TransportError):
     dropped(lambda: generate(prompt="dropped", model_id=SLOW_MODEL, num_inference_steps=1))
 succeeded("dropped")
