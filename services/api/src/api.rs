@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use darkroom_blobs::Blobs;
 use darkroom_jobs::Catalog;
@@ -32,7 +32,7 @@ use crate::server::CONNECTIONS;
 use crate::shares::Shares;
 use crate::usage::{self, Usage};
 use crate::webhooks::{self, Webhooks};
-use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi, surfaces};
+use crate::{Capacity, Error, Links, Mint, Watch, observe, openapi, surfaces, unread};
 
 /// What an [`Api`] is made of.
 #[derive(Debug)]
@@ -169,6 +169,7 @@ fn wrap<S: Clone + Send + Sync + 'static>(router: Router<S>, mint: Mint) -> Rout
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(mint, observe::observe))
+        .layer(from_fn(unread::settle))
 }
 
 /// The panic hook has logged where and why.

@@ -35,6 +35,7 @@ mod results;
 mod server;
 mod shares;
 mod surfaces;
+mod unread;
 mod usage;
 mod watch;
 mod webhooks;

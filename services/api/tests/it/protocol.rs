@@ -1,6 +1,8 @@
 use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::app::{Answer, App};
+use crate::app::{Answer, App, KEY};
 
 #[tokio::test]
 async fn what_is_not_there_is_a_problem_document() {
@@ -103,5 +105,39 @@ async fn the_trace_context_is_stored_with_the_job() {
     let kept = format!("select count(*) from job_requests where traceparent = '{context}'");
     assert_eq!(app.database.count(&kept).await, 1);
     assert_eq!(app.database.count("select count(*) from job_requests where traceparent is null").await, 1);
+    app.stop().await;
+}
+
+/// The head of a submission to a path that there is not, with a body of so many bytes.
+fn refused(length: usize) -> String {
+    format!(
+        "POST /fal/no/model HTTP/1.1\r\nhost: x\r\nauthorization: Key {KEY}\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
+#[tokio::test]
+async fn a_connection_outlives_a_request_that_was_refused_before_its_body_was_read() {
+    let app = App::start().await;
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    stream.write_all(refused(2).as_bytes()).await.unwrap();
+    stream.write_all(b"{}").await.unwrap();
+    let mut answer = vec![0; 4_096];
+    let length = stream.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("connection: close"), "{answer}");
+    let next = format!(
+        "GET /v1/models HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(next.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    // Too much to be read for nothing: the caller is told.
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    stream.write_all(refused(1_000_000).as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"), "{answer}");
     app.stop().await;
 }

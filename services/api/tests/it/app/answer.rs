@@ -21,7 +21,7 @@ pub(crate) struct Answer {
 }
 
 /// Headers that are about the transport.
-const HIDDEN: [&str; 3] = ["date", "content-length", "x-request-id"];
+const HIDDEN: [&str; 4] = ["connection", "date", "content-length", "x-request-id"];
 
 impl Answer {
     pub(crate) async fn of(request: RequestBuilder) -> Self {
