@@ -5,7 +5,7 @@ the service's OpenAPI document: `darkroom.rest.api` has a module for each operat
 """
 
 from darkroom.client import Darkroom
-from darkroom.errors import DarkroomError, Incomplete, JobEnded, Refused
+from darkroom.errors import DarkroomError, Incomplete, JobEnded, Refused, Unexpected
 from darkroom.messages import verify
 
-__all__ = ["Darkroom", "DarkroomError", "Incomplete", "JobEnded", "Refused", "verify"]
+__all__ = ["Darkroom", "DarkroomError", "Incomplete", "JobEnded", "Refused", "Unexpected", "verify"]

@@ -1,29 +1,26 @@
 """The client that most callers want."""
 
 import hashlib
-import mimetypes
+import json
 import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import attrs
 import httpx
-from httpx_sse import connect_sse
+from httpx_sse import SSEError, connect_sse
 
-from darkroom.errors import Incomplete, JobEnded, Refused
+from darkroom.errors import Incomplete, JobEnded, Refused, Unexpected
 from darkroom.patience import Patient
 from darkroom.rest import AuthenticatedClient
-from darkroom.rest.api.files import upload_file
-from darkroom.rest.api.jobs import cancel_job, show_job
 from darkroom.rest.models import (
     AcceptedBatch,
     Artifact,
     DryRun,
     File,
-    FileUpload,
     Job,
     JobPage,
     Preview,
@@ -31,16 +28,15 @@ from darkroom.rest.models import (
     Progress,
     Submission,
 )
-from darkroom.rest.types import File as Part
-from darkroom.rest.types import Response
 
 FINAL = ("succeeded", "failed", "canceled", "expired")
 # Longest wait that the service takes, in seconds.
 HOLD = 60
 # Streams have a line at least every 15 seconds.
 SILENCE = 45.0
-
-Answer = TypeVar("Answer")
+# The service fetches the pictures of a batch before it answers, for up to five minutes.
+BATCH_TIMEOUT = 330.0
+ENDINGS = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "text/plain": ".txt"}
 
 
 class Darkroom:
@@ -61,17 +57,19 @@ class Darkroom:
         patience: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ):
-        url = url or os.environ.get("DARKROOM_URL", "http://127.0.0.1:8080")
-        patient = Patient(transport or httpx.HTTPTransport(), patience)
-        self.rest = AuthenticatedClient(
-            base_url=url.rstrip("/"),
-            token=api_key or os.environ["DARKROOM_API_KEY"],
+        url = (url or os.environ.get("DARKROOM_URL", "http://127.0.0.1:8080")).rstrip("/")
+        key = api_key or os.environ["DARKROOM_API_KEY"]
+        self._patience = patience
+        self._http = Patient(
+            patience,
+            base_url=url,
+            headers={"Authorization": f"Bearer {key}"},
             timeout=httpx.Timeout(HOLD + 15.0, connect=10.0),
-            raise_on_unexpected_status=True,
-            httpx_args={"transport": patient},
+            transport=transport,
         )
         # Results may lie with another server, which the key is none of the business of.
-        self._results = httpx.Client(transport=patient, timeout=60.0, follow_redirects=True)
+        self._results = Patient(patience, timeout=60.0, follow_redirects=True, transport=transport)
+        self.rest = AuthenticatedClient(base_url=url, token=key).set_httpx_client(self._http)
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +79,7 @@ class Darkroom:
 
     def close(self) -> None:
         """Closes the connections."""
-        self.rest.get_httpx_client().close()
+        self._http.close()
         self._results.close()
 
     def generate(self, prompt: str, *, timeout: float | None = None, **parameters: Any) -> Job:
@@ -122,33 +120,34 @@ class Darkroom:
     ) -> AcceptedBatch:
         """Submits up to 1,000 jobs at once: all of them, or none."""
         jobs = [written(submission) for submission in submissions]
-        return AcceptedBatch.from_dict(self._submit("/v1/batches", {"jobs": jobs}, idempotency_key))
+        return AcceptedBatch.from_dict(self._submit("/v1/batches", {"jobs": jobs}, idempotency_key, BATCH_TIMEOUT))
 
-    def _submit(self, path: str, document: dict[str, Any], idempotency_key: str | None = None) -> Any:
+    def _submit(
+        self, path: str, document: dict[str, Any], idempotency_key: str | None = None, timeout: float = HOLD + 15.0
+    ) -> Any:
         # As it is: the generated documents leave out members that they do not know, and a slip would go unnoticed.
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        response = self.rest.get_httpx_client().post(path, json=document, headers=headers)
+        return self._call("POST", path, json=document, headers=headers, timeout=timeout)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
+        response = self._http.request(method, path, **options)
         refuse(response)
         return response.json()
 
     def upload(self, picture: str | Path | bytes) -> File:
         """Stores a picture that jobs name by its id, as `image_file`."""
         content = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
-        part = Part(payload=content, file_name="picture")  # type: ignore[arg-type]
-        return kept(upload_file.sync_detailed(client=self.rest, body=FileUpload(file=part)), File)
+        return File.from_dict(self._call("POST", "/v1/files", files={"file": content}))
 
     def job(self, id: uuid.UUID | str) -> Job:
         """A job as it stands."""
-        return kept(show_job.sync_detailed(uuid.UUID(str(id)), client=self.rest), Job)
+        return Job.from_dict(self._call("GET", f"/v1/jobs/{id}"))
 
     def jobs(self, metadata: dict[str, str] | None = None, **filters: Any) -> Iterator[Job]:
         """Jobs, newest first, page by page: all, or those with these labels, and of this `state`, `pipeline` or `model`."""
-        # The generated call writes labels as parameters of their own.
         params = filters | {f"metadata[{key}]": value for key, value in (metadata or {}).items()} | {"limit": 100}
         while True:
-            response = self.rest.get_httpx_client().get("/v1/jobs", params=params)
-            refuse(response)
-            page = JobPage.from_dict(response.json())
+            page = JobPage.from_dict(self._call("GET", "/v1/jobs", params=params))
             yield from page.jobs
             if not page.next_cursor:
                 return
@@ -156,7 +155,7 @@ class Darkroom:
 
     def cancel(self, job: Job) -> Job:
         """Cancels a job that is not final."""
-        return kept(cancel_job.sync_detailed(job.id, client=self.rest), Job)
+        return Job.from_dict(self._call("POST", f"/v1/jobs/{job.id}/cancel"))
 
     def wait(self, job: Job, *, timeout: float | None = None) -> Job:
         """Waits until a job is final. Raises `TimeoutError` after `timeout` seconds."""
@@ -165,8 +164,8 @@ class Darkroom:
             left = HOLD if until is None else min(HOLD, int(until - time.monotonic()))
             if until is not None and time.monotonic() >= until:
                 raise TimeoutError(f"job {job.id} is {job.state} after {timeout} seconds")
-            answer = show_job.sync_detailed(job.id, client=self.rest, prefer=f"wait={max(left, 1)}")
-            job = kept(answer, Job)
+            headers = {"Prefer": f"wait={max(left, 1)}"}
+            job = Job.from_dict(self._call("GET", f"/v1/jobs/{job.id}", headers=headers))
         return job
 
     def succeeded(self, job: Job, *, timeout: float | None = None) -> Job:
@@ -180,17 +179,17 @@ class Darkroom:
         """A job whenever it has changed, and how far it is in between, until it is final.
 
         With `previews` there are small pictures of what is in work as well: `content` is the file in base64. A connection
-        that breaks is made again.
+        that breaks is made again, for `patience` seconds.
         """
-        params = {"previews": str(previews).lower()}
+        path, params = f"/v1/jobs/{job.id}/events", {"previews": str(previews).lower()}
         known: dict[str, str] = {}
+        until = time.monotonic() + self._patience
         while job.state not in FINAL:
             try:
-                http = self.rest.get_httpx_client()
-                path = f"/v1/jobs/{job.id}/events"
-                with connect_sse(http, "GET", path, params=params, headers=known, timeout=SILENCE) as source:
+                with connect_sse(self._http, "GET", path, params=params, headers=known, timeout=SILENCE) as source:
                     refuse(source.response)
                     for event in source.iter_sse():
+                        until = time.monotonic() + self._patience
                         if event.event == "job":
                             job, known = Job.from_dict(event.json()), {"Last-Event-ID": event.id}
                             yield job
@@ -198,15 +197,26 @@ class Darkroom:
                             yield Progress.from_dict(event.json())
                         elif event.event == "preview":
                             yield Preview.from_dict(event.json())
+            except SSEError:
+                # Something that is no stream will not become one.
+                raise
             except httpx.TransportError:
+                if time.monotonic() > until:
+                    raise
+            if job.state not in FINAL:
                 time.sleep(1)
 
     def fetch(self, artifact: Artifact) -> bytes:
-        """The file of a result, or the caption as text. Raises `Incomplete` when it is not what was announced."""
+        """The file of a result, or the caption as text.
+
+        Raises `Incomplete` when it is not what was announced, and `Unexpected` when it is not to be had.
+        """
         response = self._results.get(artifact.url)
-        response.raise_for_status()
+        # The URL opens the result to whoever sees it, and stays out of what is raised.
+        if response.status_code != 200:
+            raise Unexpected(f"result {artifact.id}", response.status_code)
         if hashlib.sha256(response.content).hexdigest() != artifact.sha256:
-            raise Incomplete(f"{artifact.url} is not the file that the service announced")
+            raise Incomplete(f"result {artifact.id} is not the file that the service announced")
         return response.content
 
     def save(self, job: Job, folder: str | Path) -> list[Path]:
@@ -216,7 +226,7 @@ class Darkroom:
         paths = []
         for artifact in job.artifacts:
             content = self.fetch(artifact)
-            ending = mimetypes.guess_extension(artifact.content_type) or ""
+            ending = ENDINGS.get(artifact.content_type.split(";")[0].strip(), "")
             path = folder / f"{job.id}-{artifact.index}{ending}"
             path.write_bytes(content)
             paths.append(path)
@@ -236,17 +246,12 @@ def document(pipeline: str, of: dict[str, Any], parameters: dict[str, Any]) -> d
     return {"pipeline": pipeline, "input": of | inner, **outer}
 
 
-def kept(answer: Response[Any], kind: type[Answer]) -> Answer:
-    """What was asked for. Raises `Refused`."""
-    if isinstance(answer.parsed, Problem):
-        raise Refused(answer.parsed)
-    if not isinstance(answer.parsed, kind):
-        raise TypeError(f"the service answered {answer.status_code} with something unexpected")
-    return answer.parsed
-
-
 def refuse(response: httpx.Response) -> None:
-    """Raises `Refused` when the service did."""
-    if response.status_code >= 400:
-        response.read()
-        raise Refused(Problem.from_dict(response.json()))
+    """Raises `Refused` when the service did, and `Unexpected` when somebody else answered."""
+    if response.status_code < 300:
+        return
+    try:
+        problem = Problem.from_dict(json.loads(response.read()))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise Unexpected(response.request.url.path, response.status_code) from None
+    raise Refused(problem)

@@ -18,6 +18,14 @@ class Refused(DarkroomError):
         self.problem = problem
 
 
+class Unexpected(DarkroomError):
+    """An answer that is none of the service's, such as one of a proxy in front of it. `status` is its HTTP status."""
+
+    def __init__(self, what: str, status: int):
+        super().__init__(f"{what}: unexpected answer with status {status}")
+        self.status = status
+
+
 class JobEnded(DarkroomError):
     """A job failed, was canceled or expired. `job` is as it ended."""
 

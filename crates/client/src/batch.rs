@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::client::{header, unwritable};
-use crate::transport::{Body, Call};
+use crate::transport::{Body, Call, Silence};
 use crate::{Client, Error, Job, JobWebhook};
 
 /// What happens to a batch of which some documents cannot be accepted.
@@ -66,45 +66,25 @@ pub struct BatchPage {
 }
 
 impl Client {
-    /// Submits up to 1,000 documents at once. Without a key one is made up, so that the call can be repeated.
+    /// Submits up to 1,000 documents at once, with a webhook for those that name none themselves. Without a key one is
+    /// made up, so that the call can be repeated.
     ///
     /// # Errors
     /// [`Error::Problem`] with every field that cannot be used.
     pub async fn submit_batch(
         &self,
         documents: &[Value],
-        missteps: Missteps,
-        idempotency_key: Option<&str>,
-    ) -> Result<AcceptedBatch, Error> {
-        let document = json!({"jobs": documents, "partial": missteps == Missteps::AcceptOthers});
-        self.send_batch(&document, idempotency_key).await
-    }
-
-    /// The same with a webhook for the documents that name none themselves.
-    ///
-    /// # Errors
-    /// [`Error::Problem`] with every field that cannot be used.
-    pub async fn submit_batch_with_webhook(
-        &self,
-        documents: &[Value],
-        webhook: &JobWebhook,
+        webhook: Option<&JobWebhook>,
         missteps: Missteps,
         idempotency_key: Option<&str>,
     ) -> Result<AcceptedBatch, Error> {
         let partial = missteps == Missteps::AcceptOthers;
         let document = json!({"jobs": documents, "webhook": webhook, "partial": partial});
-        self.send_batch(&document, idempotency_key).await
-    }
-
-    async fn send_batch(
-        &self,
-        document: &Value,
-        idempotency_key: Option<&str>,
-    ) -> Result<AcceptedBatch, Error> {
         let key = idempotency_key.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned);
         let mut call = Call::new(Method::POST, self.url("v1/batches")?);
+        call.silence = Silence::WhileFetching;
         call.headers.push(header("idempotency-key", &key)?);
-        call.body = Body::Json(serde_json::to_vec(document).map_err(unwritable)?);
+        call.body = Body::Json(serde_json::to_vec(&document).map_err(unwritable)?);
         self.transport.json(&call).await
     }
 

@@ -21,12 +21,15 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest silence on a connection: waits are held for less.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// The same while the service fetches the pictures of a batch, for up to five minutes.
+const FETCHING_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// A call that can be sent again.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) key: Key,
     pub(crate) repeat: Repeat,
+    pub(crate) silence: Silence,
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
@@ -63,15 +66,32 @@ pub(crate) enum Repeat {
     Unsent,
 }
 
+/// How long the service may be silent before it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Silence {
+    Usual,
+    /// As long as the pictures of a batch may take.
+    WhileFetching,
+}
+
 impl Call {
     pub(crate) fn new(method: Method, url: Url) -> Self {
-        Self { key: Key::Sent, repeat: Repeat::Always, method, url, headers: Vec::new(), body: Body::Empty }
+        Self {
+            key: Key::Sent,
+            repeat: Repeat::Always,
+            silence: Silence::Usual,
+            method,
+            url,
+            headers: Vec::new(),
+            body: Body::Empty,
+        }
     }
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
     http: reqwest::Client,
+    patient: reqwest::Client,
     key: SecretString,
 }
 
@@ -79,12 +99,15 @@ impl Transport {
     pub(crate) fn new(key: SecretString) -> Result<Self, Error> {
         // Fails only where a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .user_agent(concat!("darkroom-client/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Self { http, key })
+        // What a client waits for is the same for all of its calls.
+        let silent_for = |bound| {
+            reqwest::Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .read_timeout(bound)
+                .user_agent(concat!("darkroom-client/", env!("CARGO_PKG_VERSION")))
+                .build()
+        };
+        Ok(Self { http: silent_for(READ_TIMEOUT)?, patient: silent_for(FETCHING_TIMEOUT)?, key })
     }
 
     /// Sends the call with the key, and again while it is refused for now or not answered.
@@ -114,7 +137,11 @@ impl Transport {
     }
 
     async fn send_once(&self, call: &Call) -> Result<Response, Error> {
-        let mut request = self.http.request(call.method.clone(), call.url.clone());
+        let http = match call.silence {
+            Silence::Usual => &self.http,
+            Silence::WhileFetching => &self.patient,
+        };
+        let mut request = http.request(call.method.clone(), call.url.clone());
         if call.key == Key::Sent {
             request = request.bearer_auth(self.key.expose_secret());
         }

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::transport::{Body, Call};
+use crate::transport::{Body, Call, Repeat};
 use crate::{Client, Error};
 
 /// An endpoint that is told when jobs end.
@@ -171,12 +171,14 @@ impl Client {
         self.webhook_call(Method::PATCH, &format!("v1/webhooks/{id}"), Some(settings)).await
     }
 
-    /// Gives a webhook another secret; the one before signs as well for 24 hours.
+    /// Gives a webhook another secret; the one before signs as well for 24 hours. It is not repeated when its answer is
+    /// lost: a second rotation would put away the secret that receivers have.
     ///
     /// # Errors
     /// [`Error::Problem`] with code `not_found` when there is none.
     pub async fn rotate_webhook_secret(&self, id: Uuid) -> Result<Webhook, Error> {
-        self.webhook_call(Method::POST, &format!("v1/webhooks/{id}/rotate-secret"), None).await
+        let url = self.url(&format!("v1/webhooks/{id}/rotate-secret"))?;
+        self.transport.json(&Call { repeat: Repeat::Unsent, ..Call::new(Method::POST, url) }).await
     }
 
     /// Deletes a webhook with its deliveries.
@@ -250,12 +252,14 @@ impl Client {
         self.transport.json(&Call::new(Method::GET, self.url("v1/webhooks/secret")?)).await
     }
 
-    /// Replaces what signs the messages that jobs ask for themselves; the secret before signs as well for 24 hours.
+    /// Replaces what signs the messages that jobs ask for themselves; the secret before signs as well for 24 hours. It is
+    /// not repeated when its answer is lost.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn rotate_job_webhook_secret(&self) -> Result<WebhookSecret, Error> {
-        self.transport.json(&Call::new(Method::POST, self.url("v1/webhooks/secret/rotate")?)).await
+        let url = self.url("v1/webhooks/secret/rotate")?;
+        self.transport.json(&Call { repeat: Repeat::Unsent, ..Call::new(Method::POST, url) }).await
     }
 
     async fn webhook_call(

@@ -7,33 +7,31 @@ use utoipa::openapi::{OpenApi as Document, Paths};
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
-use super::words::{JobState, Pipeline};
+use super::words::{JobState, OneJobEvent, Pipeline};
 use crate::jobs::resource::{ArtifactView, FailureView, Money, Timestamp};
 
-/// A message that tells how a job ended, by the Standard Webhooks specification.
+/// A message that tells what became of a job, by the Standard Webhooks specification.
 #[derive(ToSchema)]
 struct JobMessage {
-    /// `job.succeeded`, `job.failed`, `job.canceled` or `job.expired`.
+    /// How the job ended; or that it began, where the job's own webhook asks for that.
     #[serde(rename = "type")]
-    #[schema(example = "job.succeeded")]
-    kind: String,
+    kind: OneJobEvent,
     /// When it happened.
     timestamp: Timestamp,
-    /// The job as it ended.
-    data: EndedJob,
+    /// The job.
+    data: ToldJob,
 }
 
-/// How a job ended. Of one that was deleted before it was told, there are `id`, `state` and `links` alone.
+/// A job of which something is told. Of one that was deleted before, there are `id`, `state` and `links` alone.
 #[derive(ToSchema)]
-struct EndedJob {
+struct ToldJob {
     /// Its id.
     id: Uuid,
     /// The pipeline.
-    #[schema(value_type = Pipeline)]
     pipeline: Option<Pipeline>,
     /// Id of the model in the catalog.
     model: Option<String>,
-    /// The final state that is told.
+    /// The state that is told.
     state: JobState,
     /// Results, by index.
     #[schema(required = false)]
@@ -84,14 +82,14 @@ struct TestedWebhook {
     webhook: Uuid,
 }
 
-/// A job became final.
+/// A job became final, or began to run.
 ///
-/// Sent to each enabled webhook that wants the event, and to the job's own. Anything but 2xx within 15 seconds is a
+/// Sent to each enabled webhook that wants the event, and to the job's own, which alone may ask for the beginning. Anything but 2xx within 15 seconds is a
 /// failure, and the message is sent again, with the same `webhook-id`.
 #[utoipa::path(
     post,
     path = "job",
-    operation_id = "job_ended",
+    operation_id = "job_told",
     tag = "webhooks",
     params(
         ("webhook-id" = Uuid, Header, description = "The delivery's id: the same every time the message is sent."),
@@ -107,7 +105,7 @@ struct TestedWebhook {
         (status = 410, description = "No more messages are wanted: the webhook is disabled."),
     )
 )]
-fn job_ended() {}
+fn job_told() {}
 
 /// A message to test with.
 ///
@@ -123,7 +121,7 @@ fn job_ended() {}
 fn webhook_tested() {}
 
 #[derive(OpenApi)]
-#[openapi(paths(job_ended, webhook_tested))]
+#[openapi(paths(job_told, webhook_tested))]
 struct Messages;
 
 /// Adds the messages to `document`.

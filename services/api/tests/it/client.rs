@@ -60,9 +60,9 @@ async fn files_batches_and_dry_runs_are_typed() {
     let mut labelled = picture();
     labelled["metadata"] = json!({"shop": "north"});
     let documents = [labelled, json!({"pipeline": "text-to-image", "input": {}})];
-    let refused = client.submit_batch(&documents, Missteps::RefuseAll, None).await;
+    let refused = client.submit_batch(&documents, None, Missteps::RefuseAll, None).await;
     assert!(matches!(refused, Err(Error::Problem(problem)) if problem.code == "invalid_request"));
-    let batch = client.submit_batch(&documents, Missteps::AcceptOthers, None).await.unwrap();
+    let batch = client.submit_batch(&documents, None, Missteps::AcceptOthers, None).await.unwrap();
     assert!(batch.jobs[0].id.is_some() && batch.jobs[1].error.is_some());
     let page = client.batch(batch.batch.id, 10, None).await.unwrap();
     assert_eq!((page.jobs.len(), page.batch.counts["total"]), (1, 1));
@@ -198,8 +198,7 @@ async fn a_jobs_own_webhook_is_shown_with_what_was_sent_to_it() {
     assert_eq!((resent.id, resent.state.as_str()), (page.deliveries[0].id, "pending"));
 
     let told = JobWebhook { url: "https://shop.example/batch".into(), events: Vec::new() };
-    let batch =
-        client.submit_batch_with_webhook(&[picture()], &told, Missteps::RefuseAll, None).await.unwrap();
+    let batch = client.submit_batch(&[picture()], Some(&told), Missteps::RefuseAll, None).await.unwrap();
     let shown = client.job(batch.jobs[0].id.unwrap()).await.unwrap().webhook.unwrap();
     assert_eq!(shown, JobWebhook { events: ends.map(Into::into).into(), ..told });
 

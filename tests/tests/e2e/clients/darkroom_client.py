@@ -5,9 +5,16 @@ import time
 import uuid
 
 import httpx
-from darkroom import Darkroom, Incomplete, JobEnded, Refused, verify
+from darkroom import Darkroom, Incomplete, JobEnded, Refused, Unexpected, verify
 from darkroom.rest.api.jobs import delete_job
-from darkroom.rest.api.webhooks import create_webhook, delete_webhook, list_deliveries, show_webhook, test_webhook
+from darkroom.rest.api.webhooks import (
+    create_webhook,
+    delete_webhook,
+    list_deliveries,
+    rotate_webhook_secret,
+    show_webhook,
+    test_webhook,
+)
 from darkroom.rest.models import Job, JobMessage, NewWebhook, Preview, Progress, TestMessage
 from expect import *
 from standardwebhooks.webhooks import WebhookVerificationError
@@ -45,15 +52,28 @@ client = Darkroom()
 
 # What breaks on the way is made again, and done once.
 label = {"test": str(uuid.uuid4())}
-broken = Darkroom(transport=Broken("refused", 503, "lost", 429, "lost"))
+lines = Broken("refused", 503, "lost", 429, "lost")
+broken = Darkroom(transport=lines)
 job = broken.submit(pictures("a", metadata=label))
-equal(broken.rest.get_httpx_client()._transport._transport.asked, 6)
+equal(lines.asked, 6)
 equal([one.id for one in client.jobs(metadata=label)], [job.id])
 with raises(httpx.ConnectError):
     Darkroom(transport=Broken(*["refused"] * 100), patience=0.5).job(job.id)
-impatient = Darkroom(transport=Broken(*[503] * 100), patience=0.0)
+# An answer that is none of the service's.
+for call in (lambda client: client.job(job.id), lambda client: list(client.follow(waiting))):
+    waiting = client.submit(pictures("slow [fake:step_ms=20000]"))
+    with raises(Unexpected) as raised:
+        call(Darkroom(transport=Broken(*[503] * 100), patience=0.0))
+    equal(raised[0].status, 503)
+    client.cancel(waiting)
+# What would be done twice is not repeated.
+lines = Broken(None, 503)
+once = Darkroom(transport=lines)
+webhook = create_webhook.sync(client=once.rest, body=NewWebhook(url="https://shop.example/hooks"))
 with raises(Exception):
-    impatient.job(job.id)
+    rotate_webhook_secret.sync_detailed(webhook.id, client=once.rest)
+equal(lines.asked, 2)
+delete_webhook.sync(webhook.id, client=client.rest)
 
 # Nothing is taken for a result but the file that was announced.
 job = client.succeeded(job)
@@ -132,6 +152,12 @@ equal((message.type_, message.data.id, message.data.state), ("job.succeeded", jo
 equal((message.data.metadata.to_dict(), message.data.artifacts[0].sha256), ({"order": "7"}, job.artifacts[0].sha256))
 with raises(WebhookVerificationError):
     verify(body.encode() + b" ", headers, webhook.secret)
+# Of a job that was deleted before it was told.
+gone = JobMessage.from_dict(
+    {"type": "job.failed", "timestamp": "2026-01-31T12:00:00.903Z",
+     "data": {"id": str(job.id), "state": "failed", "links": {"self": None}}}
+)
+equal((gone.data.id, gone.data.links.self_), (job.id, None))
 
 
 def delivered():

@@ -58,6 +58,8 @@ pub(crate) struct Run<'a> {
     /// A batch was accepted, or a job has ended.
     news: Notify,
     submitted: AtomicBool,
+    /// A submission was sent of which it is not known what became of it.
+    under_way: AtomicBool,
 }
 
 impl<'a> Run<'a> {
@@ -83,6 +85,7 @@ impl<'a> Run<'a> {
             stop: CancellationToken::new(),
             news: Notify::new(),
             submitted: AtomicBool::new(false),
+            under_way: AtomicBool::new(false),
         })
     }
 
@@ -148,6 +151,9 @@ impl<'a> Run<'a> {
             Err(error) => complain(format_args!("batch {id}: {}", explain(&error.into()))),
         };
         futures_util::stream::iter(open).for_each_concurrent(AT_ONCE, cancel).await;
+        if self.under_way.load(Ordering::Relaxed) {
+            complain("the last submission was not answered: its jobs, if there are any, were not canceled");
+        }
     }
 
     /// Waits for news, but not for long.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail, ensure};
 use darkroom_client::{Job, Preview};
 
 use crate::failure::complain;
-use crate::save::{ends_in_slash, numbered, probe, replace};
+use crate::save::{ends_in_slash, numbered, probe, replace_soon};
 use crate::wanted::is_stdin;
 
 /// Where previews go.
@@ -53,7 +53,7 @@ impl Previews {
     /// said once.
     pub(crate) fn save(&self, number: usize, job: &Job, preview: &Preview) {
         let path = self.path(number, job, preview);
-        if let Err(error) = replace(&path, &preview.content)
+        if let Err(error) = replace_soon(&path, &preview.content)
             && !self.failed.swap(true, Ordering::Relaxed)
         {
             complain(format_args!("{:#}", error.context("previews are missing")));

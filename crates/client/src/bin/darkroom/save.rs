@@ -152,12 +152,21 @@ pub(crate) fn probe(folder: &Path) -> anyhow::Result<()> {
     written.with_context(|| format!("failed to write to {}", folder.display()))
 }
 
-/// Writes a file at once: whoever reads it sees what was there before, or all of it.
+/// Writes a file at once: whoever reads it sees what was there before, or all of it, and so after a loss of power.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    replace_by(path, |partial| write_through(partial, bytes))
+}
+
+/// The same for what need not outlive a loss of power.
+pub(crate) fn replace_soon(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    replace_by(path, |partial| std::fs::write(partial, bytes))
+}
+
+fn replace_by(path: &Path, write: impl FnOnce(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".part");
     let partial = PathBuf::from(partial);
-    let written = write_through(&partial, bytes).and_then(|()| std::fs::rename(&partial, path));
+    let written = write(&partial).and_then(|()| std::fs::rename(&partial, path));
     if written.is_err() {
         let _ = std::fs::remove_file(&partial);
     }

@@ -75,10 +75,6 @@ impl Line {
     fn parse(line: &[u8], folder: &Path) -> anyhow::Result<Self> {
         let mut document: Value = serde_json::from_slice(line).context("not a JSON document")?;
         ensure!(document.is_object(), "expected a JSON object, as `POST /v1/jobs` takes it");
-        ensure!(
-            document["webhook"].is_null(),
-            "a job of a batch has no `webhook` of its own: make one for all jobs with `darkroom webhooks create`"
-        );
         let input = document.get_mut("input").and_then(Value::as_object_mut);
         let Some((input, path)) = input.and_then(|input| input.remove("image").map(|path| (input, path)))
         else {
@@ -138,7 +134,7 @@ mod tests {
         let text = r#"{"pipeline": "text-to-image"}
             {"pipeline":
             []
-            {"webhook": "https://shop.example"}
+            "a"
             {"input": {"image": "missing.png"}}
             {"input": {"image": 7}}
             {"input": {"image": "a.png", "image_url": "https://shop.example"}}"#;
@@ -147,7 +143,7 @@ mod tests {
         nothing was submitted:
         line 2: not a JSON document: EOF while parsing a value at line 1 column 24
         line 3: expected a JSON object, as `POST /v1/jobs` takes it
-        line 4: a job of a batch has no `webhook` of its own: make one for all jobs with `darkroom webhooks create`
+        line 4: expected a JSON object, as `POST /v1/jobs` takes it
         line 5: failed to read missing.png: No such file or directory (os error 2)
         line 6: `input.image` is the path of a picture: expected a text
         line 7: `input.image` and `input.image_url` name two pictures: expected one of them

@@ -19,6 +19,9 @@ use super::results::{End, Ended};
 
 pub(super) const NAME: &str = "journal.jsonl";
 
+/// How the first line begins.
+const BEGINNING: &[u8] = b"{\"begun\":";
+
 /// A line of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +102,8 @@ impl Journal {
         file.read_to_end(&mut text).with_context(failed)?;
         // What was being written when the power went.
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let is_ours = whole > 0 || BEGINNING.starts_with(&text) || text.starts_with(BEGINNING);
+        ensure!(is_ours, "{} is no journal of a batch: give another folder with `-o`", path.display());
         file.set_len(whole as u64).with_context(failed)?;
         let mut journal = Self {
             file,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use darkroom_client::{AcceptedBatch, Error, Failure, Missteps, Problem};
@@ -21,6 +23,8 @@ use crate::image::read_image;
 const MAX_LINES: usize = 1_000;
 /// Less than the largest document it takes. One that is larger, for a picture that is in it, goes alone.
 const MAX_BYTES: usize = 1_000_000;
+/// After so long the service knows of a submission that it did not answer, or never will.
+const OUTCOME_KNOWN: Duration = Duration::from_secs(10);
 /// Most pictures that it should fetch before it answers.
 const MAX_URLS: usize = 100;
 
@@ -52,9 +56,13 @@ impl Run<'_> {
                     None => break,
                 },
             };
-            if let Some(fewer) = self.submit(&chunk).await? {
-                max_lines = fewer;
+            if self.stop.is_cancelled() {
+                break;
             }
+            max_lines = match self.submit(&chunk).await? {
+                Some(fewer) => fewer,
+                None => (2 * max_lines).min(MAX_LINES),
+            };
             self.news.notify_waiters();
         }
         Ok(())
@@ -119,18 +127,32 @@ impl Run<'_> {
         let document = |line: &usize| self.input.lines[line].document(chunk.files.get(line).copied());
         let documents: Vec<Value> = chunk.lines.iter().map(document).collect();
         let key = self.with_journal(|journal| journal.key(chunk));
-        let begun = Instant::now();
+        let (begun, mut unanswered) = (Instant::now(), None::<Instant>);
         loop {
-            let call = self.session.client.submit_batch(&documents, Missteps::AcceptOthers, Some(&key));
+            let client = &self.session.client;
+            let call = client.submit_batch(&documents, None, Missteps::AcceptOthers, Some(&key));
+            self.under_way.store(true, Ordering::Relaxed);
             let error = match call.await {
-                Ok(accepted) => return self.accepted(chunk, accepted).map(|()| None),
+                Ok(accepted) => {
+                    self.under_way.store(false, Ordering::Relaxed);
+                    return self.accepted(chunk, accepted).map(|()| None);
+                }
                 Err(error) => error,
             };
             let busy = !self.open().is_empty();
             let refused = |lines| self.with_journal(|journal| journal.refuse(chunk.number, lines));
             let (refusal, several) = (refusal(&error, &chunk.lines), chunk.lines.len() > 1);
+            if refusal == Refusal::Passes {
+                unanswered = Some(Instant::now());
+            } else {
+                self.under_way.store(false, Ordering::Relaxed);
+            }
             match refusal {
                 Refusal::Lines(lines) => return refused(lines).map(|()| None),
+                // A try before may be accepted yet, and its lines are not to be submitted again under another key.
+                Refusal::NoRoom if unanswered.is_some_and(|at| at.elapsed() < OUTCOME_KNOWN) => {
+                    self.wait(TRY_AGAIN).await;
+                }
                 // There will be room when jobs have ended.
                 Refusal::NoRoom | Refusal::Passes if busy => self.wait(TRY_AGAIN).await,
                 Refusal::TooMuch | Refusal::NoRoom if several => {

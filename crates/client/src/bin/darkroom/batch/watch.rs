@@ -17,8 +17,14 @@ use crate::save::{default_name, replace};
 
 /// Most jobs of a page.
 const PAGE: u32 = 100;
-/// How often the service is asked how far its batches are.
+/// How often the service is asked how far its batches are, at most and at least.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(10);
+
+/// Whether there is no use in asking for a result again.
+fn is_lost(error: &Error) -> bool {
+    matches!(error, Error::Damaged { .. } | Error::Problem(_) | Error::Answer { .. }) && !error.passes()
+}
 
 impl Run<'_> {
     /// Looks at every batch until all of its jobs have ended and their results are here, and no more will come.
@@ -35,7 +41,7 @@ impl Run<'_> {
             }
             self.show();
             if open.is_empty() || !self.open().is_empty() {
-                self.wait(LOOK_AGAIN.max(begun.elapsed() * 4)).await;
+                self.wait((begun.elapsed() * 4).clamp(LOOK_AGAIN, LOOK_AGAIN_AT_LAST)).await;
             }
         }
     }
@@ -120,7 +126,7 @@ impl Run<'_> {
         for artifact in job.artifacts.iter().filter(|artifact| artifact.text.is_none()) {
             let bytes = match patiently(async || self.session.client.fetch_artifact(artifact).await).await {
                 Ok(bytes) => bytes,
-                Err(error @ (Error::Damaged { .. } | Error::Problem(_))) => {
+                Err(error) if is_lost(&error) => {
                     self.lose(
                         line,
                         job.id,
