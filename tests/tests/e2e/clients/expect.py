@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 FAST_MODEL = os.environ["FAST_MODEL"]
 SLOW_MODEL = os.environ["SLOW_MODEL"]
 # Nobody serves it, and its attempts may take a second.
-IDLE_MODEL = os.environ["IDLE_MODEL"]
+IDLE_MODEL = os.environ.get("IDLE_MODEL")
 # The key of a tenant with as much waiting as there may, and of one that may make thirty requests a minute.
-BUSY_KEY, LIMITED_KEY = os.environ["BUSY_API_KEY"], os.environ["LIMITED_API_KEY"]
+BUSY_KEY, LIMITED_KEY = os.environ.get("BUSY_API_KEY"), os.environ.get("LIMITED_API_KEY")
 PICTURE = open(os.environ["PICTURE"], "rb").read()
 PNG = b"\x89PNG\r\n\x1a\n"
 
