@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Answer {
