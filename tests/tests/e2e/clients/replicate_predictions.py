@@ -93,6 +93,19 @@ with raises(InvalidSignatureError):
 told = json.loads(body)
 equal((told["id"], told["status"], told["error"]), (created.id, "succeeded", None))
 equal(told["output"], client.predictions.get(created.id).output)
+# The beginning, each of two outputs and the end are a message each, and show the prediction as it is by then.
+created = client.predictions.create(
+    version=version.id, input={"prompt": "a", "num_outputs": 2}, webhook=hooks.url,
+    webhook_events_filter=["start", "output", "completed"],
+)
+told = {}
+while len(told) < 4:
+    headers, body = hooks.next()
+    Webhooks.validate(headers=headers, body=body, secret=secret, tolerance=60)
+    shown = json.loads(body)
+    equal(shown["id"], created.id)
+    told[headers["webhook-id"]] = shown["status"]
+assert "succeeded" in told.values() and set(told.values()) <= {"starting", "processing", "succeeded"}, told
 
 # Pages.
 page = client.predictions.list()
