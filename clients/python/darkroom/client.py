@@ -46,7 +46,8 @@ class Darkroom:
     service asks to repeat, or that break on the way, are made again for `patience` seconds; no job is submitted twice by
     that. An instance may be used by several threads.
 
-    Every method raises `Refused` when the service refuses, and `httpx.TransportError` when it cannot be reached.
+    Every method raises `Refused` when the service refuses, `Unexpected` when something else answers in its place, and
+    `httpx.TransportError` when it cannot be reached.
     """
 
     def __init__(

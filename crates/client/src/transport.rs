@@ -99,7 +99,7 @@ impl Transport {
     pub(crate) fn new(key: SecretString) -> Result<Self, Error> {
         // Fails only where a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // What a client waits for is the same for all of its calls.
+        // The bound belongs to a client of the library, and cannot be set for one call.
         let silent_for = |bound| {
             reqwest::Client::builder()
                 .connect_timeout(CONNECT_TIMEOUT)

@@ -62,8 +62,8 @@ enum Made {
 }
 
 impl Store {
-    /// Accepts all jobs of a batch with their webhooks, in one transaction. Where the connection breaks before the answer is there, it is
-    /// done once more: the batch's id tells whether the first transaction was committed.
+    /// Accepts all jobs of a batch with their webhooks, in one transaction. Where the connection breaks before the answer
+    /// is there, it is done once more: the batch's id tells whether the first transaction was committed.
     ///
     /// # Errors
     /// When the database is unavailable; the batch may have been accepted then, and a repeated call with the same

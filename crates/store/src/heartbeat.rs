@@ -32,8 +32,8 @@ impl Store {
     /// Least time between two messages about the progress of a job.
     const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
 
-    /// Extends leases, stores progress, and tells it to the jobs' webhooks that want to hear of it. An expired lease that nobody has taken back yet is extended too: the
-    /// attempt's state fences, not the clock.
+    /// Extends leases, stores progress, and tells it to the jobs' webhooks that want to hear of it. An expired lease that
+    /// nobody has taken back yet is extended too: the attempt's state fences, not the clock.
     ///
     /// # Errors
     /// When the database is unavailable; the leases then run on to their expiry.

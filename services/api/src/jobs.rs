@@ -95,9 +95,7 @@ impl Jobs {
         }
         self.find(tenant, id).await
     }
-}
 
-impl Jobs {
     /// A job that was just accepted, as soon as it is final, at the latest after `wait`. Where it cannot be read again it
     /// is told as it was accepted: its caller has to hear its id.
     pub(crate) async fn hold_accepted(&self, job: Job, wait: Duration) -> Job {

@@ -50,7 +50,8 @@ struct Told {
 
 impl Jobs {
     /// The job as it stands, and again whenever it has another version, and its progress in between; until it is
-    /// final. It ends with an error when the job cannot be read, or the service stops. Versions that follow one another closely may be told as one.
+    /// final. It ends with an error when the job cannot be read, or the service stops. Versions that follow one another
+    /// closely may be told as one.
     pub(crate) fn follow(
         &self,
         tenant: TenantId,
