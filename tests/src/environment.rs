@@ -48,11 +48,13 @@ pub(crate) fn program(name: &str) -> PathBuf {
 /// Where the programs of the workspace lie.
 ///
 /// # Panics
-/// When the test was moved from where cargo put it.
+/// When the program was moved from where cargo put it.
 pub fn programs_folder() -> PathBuf {
-    let test = std::env::current_exe().expect("the test knows its own path");
-    let folder = test.parent().and_then(|deps| deps.parent());
-    folder.expect("tests lie in target/…/deps").to_owned()
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let folder = own.parent().expect("a program lies in a folder");
+    // Tests lie in target/…/deps, programs beside that.
+    let beside = if folder.ends_with("deps") { folder.parent() } else { Some(folder) };
+    beside.expect("deps lies in a folder").to_owned()
 }
 
 /// The settings that lead a service to the shared broker and blob store.
