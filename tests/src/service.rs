@@ -156,6 +156,18 @@ impl Service {
         self.kib("VmRSS:")
     }
 
+    /// Time that its threads have spent on processors.
+    pub fn processor_time(&self) -> Duration {
+        /// Clock ticks a second, for programs: the same on every Linux.
+        const TICKS: f64 = 100.0;
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("the service runs, on Linux");
+        // The second field, a name in brackets, may hold spaces.
+        let (_, fields) = stat.rsplit_once(')').expect("the kernel brackets the name");
+        let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(|field| field.parse::<f64>());
+        Duration::from_secs_f64(ticks.map(|ticks| ticks.expect("a number of ticks")).sum::<f64>() / TICKS)
+    }
+
     /// Files and sockets that it has open.
     pub fn open_files(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id()))

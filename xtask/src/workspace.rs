@@ -117,8 +117,19 @@ pub(crate) fn run_aloud(command: Command, interrupt: &Interrupt) -> Result<ExitS
 /// Naming the services alone would select fewer features of what they depend on, and `test` would compile half
 /// of the dependencies a second time.
 pub(crate) fn build_binaries(interrupt: &Interrupt) -> Result<BTreeMap<String, PathBuf>> {
+    build(&[], interrupt)
+}
+
+/// The same, optimised as for deployment: what benchmarks measure.
+pub(crate) fn build_release_binaries(interrupt: &Interrupt) -> Result<BTreeMap<String, PathBuf>> {
+    build(&["--release"], interrupt)
+}
+
+fn build(further: &[&str], interrupt: &Interrupt) -> Result<BTreeMap<String, PathBuf>> {
     let mut command = cargo()?;
-    command.args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"]);
+    command
+        .args(["build", "--workspace", "--bins", "--message-format=json-render-diagnostics"])
+        .args(further);
     let mut binaries = BTreeMap::new();
     let status = run(command, interrupt, |line| {
         if let Ok(message) = serde_json::from_str::<Value>(line)

@@ -85,6 +85,13 @@ pub struct Conditioning {
 }
 
 impl Conditioning {
+    /// Of texts that were encoded elsewhere, for a picture of `size`: `states` and `pooled` as
+    /// [`Self::states`] and [`Self::pooled`] give them. `guidance_scale` counts where there are two of each.
+    pub fn of_encoded(states: Tensor, pooled: Option<Tensor>, size: ImageSize, guidance_scale: f64) -> Self {
+        let guidance = (states.dims().first() == Some(&2)).then_some(guidance_scale);
+        Self { states, pooled, sizes: sizes_of(size), guidance, guidance_scale }
+    }
+
     /// The hidden states of the prompts in the compute dtype: `(2, tokens, width)`, first of the negative one,
     /// or `(1, tokens, width)` without guidance.
     pub fn states(&self) -> &Tensor {
@@ -95,6 +102,12 @@ impl Conditioning {
     pub fn pooled(&self) -> Option<&Tensor> {
         self.pooled.as_ref()
     }
+}
+
+/// What a denoiser that is told sizes is told of a picture that is wholly shown.
+fn sizes_of(size: ImageSize) -> [f32; SIZE_NUMBERS] {
+    let (width, height) = (size.width() as f32, size.height() as f32);
+    [height, width, 0.0, 0.0, height, width]
 }
 
 /// The noise of one picture, f32 `(1, latent_channels, height, width)` each.
@@ -193,9 +206,7 @@ impl LatentDiffusion {
                 (Tensor::cat(&[&avoided.states, &shown.states], 0)?, pooled)
             }
         };
-        let (width, height) = (task.size.width() as f32, task.size.height() as f32);
-        let sizes = [height, width, 0.0, 0.0, height, width];
-        Ok(Conditioning { states, pooled, sizes, guidance, guidance_scale })
+        Ok(Conditioning { states, pooled, sizes: sizes_of(task.size), guidance, guidance_scale })
     }
 
     fn reads_negative_prompt(&self, task: &TextToImage) -> bool {

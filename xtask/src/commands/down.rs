@@ -55,7 +55,7 @@ fn purge(stack: &Stack) -> Result<()> {
 /// Ends and deletes the stacks in `dir` whose command is gone: a test run that was killed leaves one behind.
 pub(crate) fn remove_abandoned(dir: &Path) -> Result<()> {
     for stack in Stack::nested(dir)? {
-        let is_throwaway = stack.state().is_ok_and(|state| state.lifetime == Lifetime::Throwaway);
+        let is_throwaway = stack.state().is_ok_and(|state| state.lifetime != Lifetime::Kept);
         if !is_throwaway || lifecycle::is_supervised(&stack)? {
             continue;
         }

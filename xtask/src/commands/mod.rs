@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod bench;
 mod checks;
 mod demo;
 mod deny;
@@ -50,6 +51,8 @@ enum Command {
     Ci,
     /// Checks licences, bans, sources and advisories of all dependencies, as far as there is a network
     Deny,
+    /// Measures speed beside what is well known, in one run, and says what was to be reached
+    Bench(bench::Arguments),
     /// Compares the models with the reference and writes the differences into docs/models.md
     Parity,
     /// Generates the client for Python from the API's document, and packs it
@@ -82,6 +85,7 @@ pub(crate) fn run(arguments: Arguments, interrupt: &Interrupt) -> Result<()> {
         Command::Test(arguments) => test::run(&arguments, test::Output::Lively, interrupt),
         Command::Ci => test::run(&test::Arguments::default(), test::Output::Plain, interrupt),
         Command::Deny => deny::run(interrupt),
+        Command::Bench(arguments) => bench::run(&arguments, interrupt),
         Command::Parity => parity::run(interrupt),
         Command::PythonClient => python_client::run(interrupt),
         Command::Sqlx(command) => sqlx::run(command, interrupt),

@@ -7,7 +7,7 @@ use super::checks::{self, Queries};
 use super::test::Scratch;
 use crate::interrupt::Interrupt;
 use crate::progress::note;
-use crate::stack::Component;
+use crate::stack::{Component, Lifetime};
 
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum Command {
@@ -19,7 +19,7 @@ pub(crate) enum Command {
 
 /// Runs the subcommand on a database of its own.
 pub(crate) fn run(command: Command, interrupt: &Interrupt) -> Result<()> {
-    let scratch = Scratch::start("sqlx", &[Component::Postgres], interrupt)?;
+    let scratch = Scratch::start("sqlx", Lifetime::Throwaway, &[Component::Postgres], interrupt)?;
     let queries = Queries::begin(scratch.stack(), interrupt)?;
     queries.expand(checks::check_store()?, interrupt)?;
     match command {

@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output, interrupt: &Interrupt) 
         run.step("formatting", |run| run.cargo(&["fmt", "--all", "--check"]))?;
         run.step("dependencies", |run| deny::run(run.interrupt))?;
     }
-    let mut scratch = Scratch::start("test", &Component::INFRASTRUCTURE, interrupt)?;
+    let mut scratch = Scratch::start("test", Lifetime::Throwaway, &Component::INFRASTRUCTURE, interrupt)?;
     if arguments.is_everything() {
         run.step("lints and queries", |run| run.lint(scratch.stack()))?;
     }
@@ -233,12 +233,17 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     /// Starts `components` in a folder named after `purpose` and this process.
-    pub(crate) fn start(purpose: &str, components: &[Component], interrupt: &Interrupt) -> Result<Self> {
+    pub(crate) fn start(
+        purpose: &str,
+        lifetime: Lifetime,
+        components: &[Component],
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
         let own = std::process::id();
         let dir = workspace::stack_dir()?;
         lifecycle::install(&dir.join("log"), components, interrupt)?;
         down::remove_abandoned(&dir)?;
-        let stack = Stack::create(&dir.join(format!("{purpose}-{own}")), Lifetime::Throwaway)?;
+        let stack = Stack::create(&dir.join(format!("{purpose}-{own}")), lifetime)?;
         // Held for as long as the stack is in use: others tell by it that it is not abandoned.
         let lock = Some(stack.lock_commands(interrupt)?);
         let mut scratch = Self { stack, started: Instant::now(), lock };

@@ -40,6 +40,13 @@ pub(crate) const CLIENTS: Modules = Modules { title: "clients-1", requirements: 
 pub(crate) const PYTHON_CLIENT: Modules =
     Modules { title: "python-client-1", requirements: include_str!("python_client.txt") };
 
+/// diffusers and transformers on PyTorch, which the models are compared with.
+pub(crate) const REFERENCE: Modules =
+    Modules { title: "reference-1", requirements: include_str!("reference.txt") };
+
+/// Celery with what it needs to work on the same servers as Darkroom.
+pub(crate) const CELERY: Modules = Modules { title: "celery-1", requirements: include_str!("celery.txt") };
+
 /// The clients of the same systems for Node, with the one package that any of them needs.
 pub(crate) const NODE_CLIENTS: Packages = Packages {
     title: "node-clients-1",

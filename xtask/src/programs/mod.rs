@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-pub(crate) use self::known::{CARGO_DENY, CLIENTS, NODE_CLIENTS, PYTHON_CLIENT, SCHEMATHESIS, WEED};
+pub(crate) use self::known::{
+    CARGO_DENY, CELERY, CLIENTS, NODE_CLIENTS, PYTHON_CLIENT, REFERENCE, SCHEMATHESIS, WEED,
+};
 pub(crate) use self::pypi::Unreachable;
 
 /// The oldest Postgres that will do.

@@ -19,6 +19,8 @@ pub(crate) enum Lifetime {
     Kept,
     /// Made for one run and deleted after it.
     Throwaway,
+    /// The same, but as safe from a power cut as one that is kept: what that costs is part of what is measured.
+    Measured,
 }
 
 /// The content of `stack.json`, which only its owner may read.
