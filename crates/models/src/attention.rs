@@ -3,6 +3,8 @@
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
+use crate::kernels::{self, floats, has_floats};
+
 /// Most bytes of the score buffer. One head of a 64 × 64 latent takes 64 MiB in f32.
 const MAX_SCORE_BYTES: usize = 256 << 20;
 
@@ -32,6 +34,9 @@ pub(crate) enum Scale {
 /// `q`: contiguous `(batch · heads, queries, size)`, `k` and `v`: contiguous `(batch · heads, keys, size)`, as
 /// [`split_heads`] makes them. The result is like `q`.
 pub(crate) fn attend(q: &Tensor, k: &Tensor, v: &Tensor, how: Attend<'_>) -> Result<Tensor> {
+    if has_floats(q) {
+        return attend_on_cpu([q, k, v], 1, how);
+    }
     attend_within(q, k, v, how, MAX_SCORE_BYTES)
 }
 
@@ -70,6 +75,33 @@ fn attend_within(q: &Tensor, k: &Tensor, v: &Tensor, how: Attend<'_>, max_bytes:
         by_head.push(Tensor::cat(&by_query, 1)?);
     }
     Tensor::cat(&by_head, 0)
+}
+
+/// The same for tokens whose heads lie side by side.
+///
+/// `q`: `(batch, queries, heads · size)`, `k` and `v`: `(batch, keys, heads · size)`. The result is like `q`.
+pub(crate) fn attend_tokens([q, k, v]: [&Tensor; 3], heads: usize, how: Attend<'_>) -> Result<Tensor> {
+    if has_floats(q) {
+        return attend_on_cpu([q, k, v], heads, how);
+    }
+    let (q, k, v) = (split_heads(q, heads)?, split_heads(k, heads)?, split_heads(v, heads)?);
+    merge_heads(&attend(&q, &k, &v, how)?, heads)
+}
+
+/// The same, of f32 in memory; scores are f32 as well.
+fn attend_on_cpu([q, k, v]: [&Tensor; 3], heads: usize, how: Attend<'_>) -> Result<Tensor> {
+    let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
+    let (_, queries, width) = q.dims3()?;
+    let size = width / heads;
+    let scale = match how.scale {
+        Scale::Root => 1.0 / (size as f32).sqrt(),
+        Scale::None => 1.0,
+    };
+    let shape = kernels::Heads { count: heads, size, queries, keys: k.dim(1)?, scale };
+    let mask = how.mask.map(|mask| mask.to_dtype(DType::F32)?.contiguous()).transpose()?;
+    let mask = mask.as_ref().map(floats).transpose()?;
+    let (queries, keys, values) = (floats(&q)?, floats(&k)?, floats(&v)?);
+    kernels::tensor(kernels::attend(&queries, &keys, &values, shape, mask.as_deref()), q.shape())
 }
 
 fn attend_slice(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {

@@ -3,7 +3,8 @@
 use candle_core::{Result as CandleResult, Tensor};
 
 use crate::error::Error;
-use crate::layers::{Linear, linear};
+use crate::kernels::Pointwise;
+use crate::layers::{Linear, linear, pointwise};
 use crate::weights::Weights;
 
 /// Inner width, in widths of the input.
@@ -27,6 +28,6 @@ impl FeedForward {
 
     /// `(batch, tokens, width)` to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        self.out.forward(&self.proj.forward(x)?.gelu()?)
+        self.out.forward(&pointwise(Pointwise::GeluTanh, &self.proj.forward(x)?)?)
     }
 }

@@ -1,9 +1,10 @@
 //! Layers made from checked weights.
 
 use candle_core::{D, Result as CandleResult, Tensor};
-use candle_nn::{Conv2dConfig, Embedding, GroupNorm, LayerNorm, Module, RmsNorm};
+use candle_nn::{Embedding, Module as _, RmsNorm};
 
 use crate::error::Error;
+use crate::kernels::{self, Pointwise, Start, floats, has_floats};
 use crate::parameters::Parameter;
 use crate::weights::Weights;
 
@@ -21,7 +22,31 @@ impl Linear {
 
     /// `(…, inputs)` to `(…, outputs)`.
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        candle_nn::Linear::new(self.weight.tensor(), self.bias.clone()).forward(x)
+        self.forward_from(x, None)
+    }
+
+    /// The result and `around`, which is like it.
+    pub(crate) fn forward_around(&self, x: &Tensor, around: &Tensor) -> CandleResult<Tensor> {
+        self.forward_from(x, Some(around))
+    }
+
+    fn forward_from(&self, x: &Tensor, around: Option<&Tensor>) -> CandleResult<Tensor> {
+        let packed = if has_floats(x) { self.weight.packed()? } else { None };
+        let Some(packed) = packed else {
+            let result = candle_nn::Linear::new(self.weight.tensor()?, self.bias.clone()).forward(x)?;
+            return around.map_or(Ok(result.clone()), |around| around + result);
+        };
+        let mut shape = x.dims().to_vec();
+        match shape.last_mut() {
+            Some(last) if *last == packed.inputs() => *last = packed.outputs(),
+            _ => candle_core::bail!("{:?} for a layer of {} inputs", x.shape(), packed.inputs()),
+        }
+        let (x, bias) = (x.contiguous()?, self.bias.as_ref().map(Tensor::contiguous).transpose()?);
+        let around = around.map(Tensor::contiguous).transpose()?;
+        let bias = bias.as_ref().map(floats).transpose()?;
+        let around = around.as_ref().map(floats).transpose()?;
+        let start = Start { bias: bias.as_deref(), around: around.as_deref() };
+        kernels::tensor(kernels::multiply(&floats(&x)?, &packed, start), shape)
     }
 }
 
@@ -48,65 +73,34 @@ pub(crate) fn linear_from_conv(
     Ok(Linear { weight, bias: Some(weights.get("bias", outputs)?) })
 }
 
-/// A convolution with a square kernel.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kernel {
-    pub(crate) size: usize,
-    pub(crate) stride: usize,
-    pub(crate) padding: usize,
-}
-
-impl Kernel {
-    /// 3 × 3, keeping the size.
-    pub(crate) const SAME: Self = Self { size: 3, stride: 1, padding: 1 };
-    /// 1 × 1.
-    pub(crate) const POINT: Self = Self { size: 1, stride: 1, padding: 0 };
-}
-
-/// A convolution with bias, whose weight a LoRA may change.
-pub(crate) struct Conv2d {
-    weight: Parameter,
+/// A normalisation over the last dimension with its weights.
+pub(crate) struct LayerNorm {
+    weight: Tensor,
     bias: Tensor,
-    config: Conv2dConfig,
-}
-
-impl Conv2d {
-    /// `(batch, inputs, height, width)` to `(batch, outputs, …)`.
-    pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        candle_nn::Conv2d::new(self.weight.tensor(), Some(self.bias.clone()), self.config).forward(x)
-    }
-}
-
-/// `(batch, inputs, height, width)` to `(batch, outputs, …)`, with bias.
-pub(crate) fn conv2d(
-    inputs: usize,
-    outputs: usize,
-    kernel: Kernel,
-    weights: &Weights<'_>,
-) -> Result<Conv2d, Error> {
-    let shape = (outputs, inputs, kernel.size, kernel.size);
-    let config = Conv2dConfig { padding: kernel.padding, stride: kernel.stride, ..Default::default() };
-    let weight = weights.parameter("weight", shape, shape)?;
-    Ok(Conv2d { weight, bias: weights.get("bias", outputs)?, config })
-}
-
-/// Normalisation over groups of channels of `(batch, channels, …)`.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Groups {
-    pub(crate) count: usize,
-    pub(crate) eps: f64,
-}
-
-impl Groups {
-    pub(crate) fn norm(self, channels: usize, weights: &Weights<'_>) -> Result<GroupNorm, Error> {
-        let (weight, bias) = (weights.get("weight", channels)?, weights.get("bias", channels)?);
-        Ok(GroupNorm::new(weight, bias, channels, self.count, self.eps)?)
-    }
+    eps: f64,
 }
 
 /// Normalisation over the last dimension.
 pub(crate) fn layer_norm(size: usize, eps: f64, weights: &Weights<'_>) -> Result<LayerNorm, Error> {
-    Ok(LayerNorm::new(weights.get("weight", size)?, weights.get("bias", size)?, eps))
+    let (weight, bias) = (weights.get("weight", size)?, weights.get("bias", size)?);
+    Ok(LayerNorm { weight, bias, eps })
+}
+
+impl LayerNorm {
+    /// `(…, size)` to the same.
+    pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+        if !has_floats(x) {
+            return candle_nn::LayerNorm::new(self.weight.clone(), self.bias.clone(), self.eps).forward(x);
+        }
+        normalize(x, &self.weight, &self.bias, self.eps)
+    }
+}
+
+/// Contiguous f32 on the CPU, normalised over the last dimension, scaled and shifted.
+fn normalize(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> CandleResult<Tensor> {
+    let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
+    let weights = (&*floats(&weight)?, &*floats(&bias)?);
+    kernels::tensor(kernels::layer_norm(&floats(&x)?, weights, eps), x.shape())
 }
 
 /// Scaling to a root mean square of 1 over the last dimension, without bias.
@@ -132,20 +126,38 @@ pub(crate) enum Activation {
 
 impl Activation {
     pub(crate) fn apply(self, x: &Tensor) -> CandleResult<Tensor> {
-        match self {
-            Self::Gelu => x.gelu_erf(),
-            Self::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
-        }
+        let function = match self {
+            Self::Gelu => Pointwise::Gelu,
+            Self::QuickGelu => Pointwise::QuickGelu,
+        };
+        pointwise(function, x)
     }
 }
 
-/// `(batch, channels, height, width)` to contiguous `(batch, height · width, channels)`.
-pub(crate) fn tokens_from_planes(x: &Tensor) -> CandleResult<Tensor> {
-    x.flatten_from(2)?.transpose(1, 2)?.contiguous()
+/// The function of each number.
+pub(crate) fn pointwise(function: Pointwise, x: &Tensor) -> CandleResult<Tensor> {
+    if has_floats(x) {
+        let x = x.contiguous()?;
+        return kernels::tensor(kernels::apply(function, &floats(&x)?), x.shape());
+    }
+    match function {
+        Pointwise::Silu => x.silu(),
+        Pointwise::Gelu => x.gelu_erf(),
+        Pointwise::GeluTanh => x.gelu(),
+        Pointwise::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
+    }
 }
 
-/// The inverse of [`tokens_from_planes`], for planes of `height` × `width`.
-pub(crate) fn planes_from_tokens(x: &Tensor, height: usize, width: usize) -> CandleResult<Tensor> {
-    let (batch, channels) = (x.dim(0)?, x.dim(D::Minus1)?);
-    x.transpose(1, 2)?.contiguous()?.reshape((batch, channels, height, width))
+/// `value · gelu(gate)` of `(…, 2 · width)`, values and then gates: `(…, width)`. The GELU is by the error function.
+pub(crate) fn gated_gelu(x: &Tensor) -> CandleResult<Tensor> {
+    let mut shape = x.dims().to_vec();
+    let width = x.dim(D::Minus1)? / 2;
+    if has_floats(x) {
+        let x = x.contiguous()?;
+        let last = shape.len() - 1;
+        shape[last] = width;
+        return kernels::tensor(kernels::gated_gelu(&floats(&x)?, width), shape);
+    }
+    let gate = x.narrow(D::Minus1, width, width)?.contiguous()?.gelu_erf()?;
+    x.narrow(D::Minus1, 0, width)? * gate
 }

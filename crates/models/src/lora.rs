@@ -24,7 +24,7 @@ use self::merge::{Merged, Plan};
 pub(crate) use self::set::LoraSet;
 use self::targets::Targets;
 use crate::error::Error;
-use crate::parameters::{Parameter, Parameters};
+use crate::parameters::{Parameter, Parameters, Value};
 
 /// The weights of a model that LoRAs may change, and those changed before.
 pub(crate) struct Loras {
@@ -37,7 +37,7 @@ impl Loras {
     /// Keeps at most `capacity_bytes` of changed weights, or by default as many as the denoiser has.
     pub(crate) fn new(components: Vec<(Component, Parameters)>, capacity_bytes: Option<u64>) -> Self {
         let denoiser = components.iter().filter(|(component, _)| *component == Component::Denoiser);
-        let default = denoiser.flat_map(|(_, all)| all.values()).map(|weight| bytes(&weight.tensor())).sum();
+        let default = denoiser.flat_map(|(_, all)| all.values()).map(Parameter::bytes).sum();
         Self {
             targets: Targets::new(components),
             cache: Cache::new(capacity_bytes.unwrap_or(default)),
@@ -95,7 +95,7 @@ impl Loras {
     /// The weight of a layer, as it is in use.
     pub(crate) fn weight(&self, component: Component, layer: &str) -> Option<Tensor> {
         match self.targets.parts(&Place::new(component, layer))? {
-            [part] => Some(self.targets.parameter(part.index).tensor()),
+            [part] => self.targets.parameter(part.index).tensor().ok(),
             _ => None,
         }
     }
@@ -104,14 +104,13 @@ impl Loras {
 /// Changed weights in use. Dropping it puts the base tensors back, however the run ended.
 #[must_use = "the weights are changed as long as this is held"]
 pub(crate) struct Active {
-    base: Vec<(Parameter, Tensor)>,
+    base: Vec<(Parameter, Value)>,
     current: Arc<RwLock<LoraSet>>,
 }
 
 impl Active {
     fn put(&mut self, parameter: &Parameter, tensor: Tensor) {
-        self.base.push((parameter.clone(), parameter.tensor()));
-        parameter.set(tensor);
+        self.base.push((parameter.clone(), parameter.set(tensor)));
     }
 
     fn name(&self, set: LoraSet) {
@@ -122,7 +121,7 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         for (parameter, base) in self.base.drain(..) {
-            parameter.set(base);
+            parameter.put(base);
         }
         self.name(LoraSet::default());
     }

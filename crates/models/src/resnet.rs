@@ -1,10 +1,10 @@
 //! The residual block and the resizing layers that UNet and VAE share.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{GroupNorm, Module};
 
 use crate::error::Error;
-use crate::layers::{Conv2d, Groups, Kernel, Linear, conv2d, linear};
+use crate::layers::{Linear, linear};
+use crate::planes::{Conv2d, GroupNorm, Groups, Kernel, Planes, conv2d};
 use crate::weights::Weights;
 
 /// Two 3 × 3 convolutions around an optional timestep embedding, and a shortcut; diffusers `ResnetBlock2D`.
@@ -44,17 +44,20 @@ impl Resnet {
         })
     }
 
-    /// `x`: `(batch, inputs, height, width)`. `time`: `(1 or batch, time)`, already through its activation. The result
-    /// is `(batch, outputs, height, width)`.
-    pub(crate) fn forward(&self, x: &Tensor, time: Option<&Tensor>) -> CandleResult<Tensor> {
-        let mut h = self.conv1.forward(&self.norm1.forward(x)?.silu()?)?;
-        if let (Some(projection), Some(time)) = (&self.time_emb_proj, time) {
-            h = h.broadcast_add(&projection.forward(time)?.unsqueeze(2)?.unsqueeze(3)?)?;
-        }
-        let h = self.conv2.forward(&self.norm2.forward(&h)?.silu()?)?;
+    /// `x`: of `inputs` channels. `time`: `(1 or batch, time)`, already through its activation. The result is of
+    /// `outputs` channels.
+    pub(crate) fn forward(&self, x: &Planes, time: Option<&Tensor>) -> CandleResult<Planes> {
+        let normed = self.norm1.forward_silu(x)?;
+        let h = match (&self.time_emb_proj, time) {
+            (Some(projection), Some(time)) => {
+                self.conv1.forward_shifted(&normed, &projection.forward(time)?)?
+            }
+            _ => self.conv1.forward(&normed)?,
+        };
+        let normed = self.norm2.forward_silu(&h)?;
         match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x)? + h,
-            None => x + h,
+            Some(shortcut) => self.conv2.forward_around(&normed, &shortcut.forward(x)?),
+            None => self.conv2.forward_around(&normed, x),
         }
     }
 }
@@ -67,8 +70,8 @@ impl Upsample {
         Ok(Self(conv2d(channels, channels, Kernel::SAME, &weights.pp("conv"))?))
     }
 
-    /// `(batch, channels, …)` to `(batch, channels, height, width)`.
-    pub(crate) fn forward(&self, x: &Tensor, height: usize, width: usize) -> CandleResult<Tensor> {
-        self.0.forward(&x.upsample_nearest2d(height, width)?)
+    /// To `height` × `width`.
+    pub(crate) fn forward(&self, x: &Planes, height: usize, width: usize) -> CandleResult<Planes> {
+        self.0.forward(&x.upsample(height, width)?)
     }
 }

@@ -6,14 +6,13 @@ mod time;
 mod transformer;
 
 use candle_core::{DType, Device, Tensor};
-use candle_nn::{GroupNorm, Module};
 
 use self::blocks::{DownBlock, MidBlock, UpBlock};
 pub(crate) use self::config::UnetConfig;
 use self::time::TimeEmbedding;
 pub(crate) use self::time::{Added, SIZE_NUMBERS};
 use crate::error::Error;
-use crate::layers::{Conv2d, Kernel, conv2d};
+use crate::planes::{Conv2d, GroupNorm, Kernel, Planes, conv2d};
 use crate::resnet::ResnetShape;
 use crate::weights::Weights;
 
@@ -64,7 +63,7 @@ impl Unet {
         added: Option<&Added>,
     ) -> Result<Tensor, Error> {
         let time = self.time.forward(timestep, added, (self.dtype, &self.device))?;
-        let mut x = self.conv_in.forward(&latents.to_dtype(self.dtype)?)?;
+        let mut x = self.conv_in.forward(&Planes::new(&latents.to_dtype(self.dtype)?)?)?;
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(&x, &time, text, &mut skips)?;
@@ -73,8 +72,8 @@ impl Unet {
         for block in &self.up_blocks {
             x = block.forward(&x, &time, text, &mut skips)?;
         }
-        let x = self.conv_out.forward(&self.conv_norm_out.forward(&x)?.silu()?)?;
-        Ok(x.to_dtype(DType::F32)?)
+        let x = self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)?;
+        Ok(x.tensor()?.to_dtype(DType::F32)?)
     }
 }
 

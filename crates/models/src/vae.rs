@@ -11,7 +11,7 @@ pub(crate) use self::decoder::VaeDecoder;
 pub use self::encoder::VaeEncoder;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::layers::Groups;
+use crate::planes::Groups;
 
 const CONFIG: &str = "config.json";
 

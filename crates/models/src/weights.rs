@@ -221,7 +221,11 @@ impl Weights<'_> {
         let tensor = match &self.placement {
             Placement::Check => self.zeros(shape)?,
             // On the device first: half the bytes cross the bus, and the conversion is the device's work.
-            Placement::Load(device) => view.load(device)?.to_dtype(self.dtype)?,
+            Placement::Load(device) => {
+                let tensor = view.load(device)?.to_dtype(self.dtype)?;
+                forget(view.data());
+                tensor
+            }
         };
         let bytes = (tensor.elem_count() * self.dtype.size_in_bytes()) as u64;
         self.checkpoint.bytes.set(self.checkpoint.bytes.get() + bytes);
@@ -256,6 +260,21 @@ impl Weights<'_> {
         self.checkpoint.parameters.borrow_mut().insert(name, parameter.clone());
         Ok(parameter)
     }
+}
+
+/// Gives back the memory in which a part of a mapped file is held: its tensor has been copied. Else a model would take
+/// twice its memory while it is loaded. Whoever reads it again gets it from the file.
+fn forget(mapped: &[u8]) {
+    const PAGE: usize = 4096;
+    let skipped = mapped.as_ptr().align_offset(PAGE);
+    let bytes = mapped.len().saturating_sub(skipped) / PAGE * PAGE;
+    #[expect(unsafe_code, reason = "there is no safe way to give advice about memory")]
+    // SAFETY: the range lies within a read-only mapping of a file that nobody changes, so what is dropped is read
+    // again as it was.
+    let _ = unsafe {
+        let start = mapped.as_ptr().cast_mut().wrapping_add(skipped);
+        rustix::mm::madvise(start.cast(), bytes, rustix::mm::Advice::LinuxDontNeed)
+    };
 }
 
 fn mismatch(file: &Path, tensor: String, expected: String, found: String) -> Error {

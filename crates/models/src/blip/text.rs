@@ -1,12 +1,12 @@
 //! The text decoder, a BERT that attends to a picture; transformers `BlipTextLMHeadModel`.
 
 use candle_core::{DType, Device, Result as CandleResult, Tensor};
-use candle_nn::{Embedding, LayerNorm, Module};
+use candle_nn::{Embedding, Module as _};
 
 use super::config::TextConfig;
 use crate::attention::{Attend, attend, causal_mask, merge_heads, split_heads};
 use crate::error::Error;
-use crate::layers::{Activation, Linear, embedding, layer_norm, linear};
+use crate::layers::{Activation, LayerNorm, Linear, embedding, layer_norm, linear};
 use crate::weights::Weights;
 
 /// The second name of the last layer's bias in published files, which hold it twice.
@@ -183,7 +183,7 @@ impl Residual {
     }
 
     fn forward(&self, x: &Tensor, around: &Tensor) -> CandleResult<Tensor> {
-        self.layer_norm.forward(&(self.dense.forward(x)? + around)?)
+        self.layer_norm.forward(&self.dense.forward_around(x, around)?)
     }
 }
 

@@ -1,12 +1,12 @@
 //! The Vision Transformer (Dosovitskiy et al. 2021); transformers `BlipVisionModel`.
 
 use candle_core::{D, Result as CandleResult, Tensor};
-use candle_nn::{LayerNorm, Module};
 
 use super::config::VisionConfig;
-use crate::attention::{Attend, attend, merge_heads, split_heads};
+use crate::attention::{Attend, attend_tokens};
 use crate::error::Error;
-use crate::layers::{Activation, Conv2d, Kernel, Linear, conv2d, layer_norm, linear, tokens_from_planes};
+use crate::layers::{Activation, LayerNorm, Linear, layer_norm, linear};
+use crate::planes::{Conv2d, Kernel, Planes, conv2d};
 use crate::weights::Weights;
 
 pub(super) struct VisionModel {
@@ -22,7 +22,7 @@ impl VisionModel {
         let size = config.hidden_size;
         let patches = (config.image_size / config.patch_size).saturating_pow(2);
         let embeddings = weights.pp("embeddings");
-        let patch = Kernel { size: config.patch_size, stride: config.patch_size, padding: 0 };
+        let patch = Kernel::patch(config.patch_size);
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::load(config, &weights.pp("encoder.layers").pp(index)))
             .collect::<Result<_, _>>()?;
@@ -37,7 +37,7 @@ impl VisionModel {
 
     /// `(1, 3, image_size, image_size)` to `(1, 1 + patches, hidden_size)`, the class token first.
     pub(super) fn forward(&self, pixel_values: &Tensor) -> CandleResult<Tensor> {
-        let patches = tokens_from_planes(&self.patch_embedding.forward(pixel_values)?)?;
+        let patches = self.patch_embedding.forward(&Planes::new(pixel_values)?)?.tokens()?;
         let mut x = (Tensor::cat(&[&self.class_embedding, &patches], 1)? + &self.position_embedding)?;
         for layer in &self.layers {
             x = layer.forward(&x)?;
@@ -77,10 +77,10 @@ impl Layer {
     fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         let qkv = self.qkv.forward(&self.layer_norm1.forward(x)?)?;
         let size = x.dim(D::Minus1)?;
-        let part = |index: usize| split_heads(&qkv.narrow(D::Minus1, index * size, size)?, self.heads);
-        let attended = attend(&part(0)?, &part(1)?, &part(2)?, Attend::default())?;
-        let x = (x + self.projection.forward(&merge_heads(&attended, self.heads)?)?)?;
+        let part = |index: usize| qkv.narrow(D::Minus1, index * size, size);
+        let attended = attend_tokens([&part(0)?, &part(1)?, &part(2)?], self.heads, Attend::default())?;
+        let x = self.projection.forward_around(&attended, x)?;
         let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        &x + self.fc2.forward(&self.activation.apply(&inner)?)?
+        self.fc2.forward_around(&self.activation.apply(&inner)?, &x)
     }
 }

@@ -1,11 +1,10 @@
 //! The layer that CLIP's two transformers are made of; transformers `CLIPEncoderLayer`.
 
 use candle_core::{DType, Result as CandleResult, Tensor};
-use candle_nn::{LayerNorm, Module};
 
-use crate::attention::{Attend, attend, merge_heads, split_heads};
+use crate::attention::{Attend, attend_tokens};
 use crate::error::Error;
-use crate::layers::{Activation, Linear, layer_norm, linear};
+use crate::layers::{Activation, LayerNorm, Linear, layer_norm, linear};
 use crate::weights::Weights;
 
 /// What a layer is like.
@@ -52,13 +51,12 @@ impl Layer {
     /// `(batch, tokens, hidden_size)` to the same. `mask`: f32 `(tokens, tokens)`, added to the scores.
     pub(super) fn forward(&self, x: &Tensor, mask: Option<&Tensor>) -> CandleResult<Tensor> {
         let normed = self.layer_norm1.forward(x)?;
-        let q = split_heads(&self.q_proj.forward(&normed)?, self.heads)?;
-        let k = split_heads(&self.k_proj.forward(&normed)?, self.heads)?;
-        let v = split_heads(&self.v_proj.forward(&normed)?, self.heads)?;
+        let (q, k) = (self.q_proj.forward(&normed)?, self.k_proj.forward(&normed)?);
+        let v = self.v_proj.forward(&normed)?;
         let how = Attend { mask, score_dtype: Some(DType::F32), ..Attend::default() };
-        let attended = merge_heads(&attend(&q, &k, &v, how)?, self.heads)?;
-        let x = (x + self.out_proj.forward(&attended)?)?;
+        let attended = attend_tokens([&q, &k, &v], self.heads, how)?;
+        let x = self.out_proj.forward_around(&attended, x)?;
         let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        x + self.fc2.forward(&self.activation.apply(&inner)?)?
+        self.fc2.forward_around(&self.activation.apply(&inner)?, &x)
     }
 }

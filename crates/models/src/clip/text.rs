@@ -2,14 +2,14 @@
 //! `CLIPTextModelWithProjection`.
 
 use candle_core::{Device, Result as CandleResult, Tensor};
-use candle_nn::{Embedding, LayerNorm, Module};
+use candle_nn::{Embedding, Module as _};
 use serde::Deserialize;
 
 use super::layer::{Layer, LayerConfig};
 use crate::attention::causal_mask;
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::layers::{Activation, Linear, embedding, layer_norm, linear_no_bias};
+use crate::layers::{Activation, LayerNorm, Linear, embedding, layer_norm, linear_no_bias};
 use crate::weights::Weights;
 
 const CONFIG: &str = "config.json";

@@ -1,12 +1,13 @@
 //! CLIP's Vision Transformer; transformers `CLIPVisionModel`.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{Conv2dConfig, LayerNorm, Module};
+
 use serde::Deserialize;
 
 use super::layer::{Layer, LayerConfig};
 use crate::error::Error;
-use crate::layers::{Activation, layer_norm, tokens_from_planes};
+use crate::layers::{Activation, LayerNorm, layer_norm};
+use crate::planes::{Conv2d, Kernel, Planes, conv2d_no_bias};
 use crate::weights::Weights;
 
 /// `vision_config` of a `config.json`. Fields left out have the defaults of transformers, which published files
@@ -73,9 +74,7 @@ impl ClipVisionConfig {
 }
 
 pub(crate) struct ClipVisionModel {
-    /// `(hidden_size, 3, patch_size, patch_size)`.
-    patch_embedding: Tensor,
-    patch_size: usize,
+    patch_embedding: Conv2d,
     /// `(1, 1, hidden_size)`.
     class_embedding: Tensor,
     /// `(1 + patches, hidden_size)`.
@@ -87,14 +86,14 @@ pub(crate) struct ClipVisionModel {
 
 impl ClipVisionModel {
     pub(crate) fn load(config: &ClipVisionConfig, weights: &Weights<'_>) -> Result<Self, Error> {
-        let (size, patch, eps) = (config.hidden_size, config.patch_size, config.layer_norm_eps);
+        let (size, eps) = (config.hidden_size, config.layer_norm_eps);
+        let patch = Kernel::patch(config.patch_size);
         let embeddings = weights.pp("embeddings");
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::load(&config.layer(), &weights.pp("encoder.layers").pp(index)))
             .collect::<Result<_, _>>()?;
         Ok(Self {
-            patch_embedding: embeddings.pp("patch_embedding").get("weight", (size, 3, patch, patch))?,
-            patch_size: patch,
+            patch_embedding: conv2d_no_bias(3, size, patch, &embeddings.pp("patch_embedding"))?,
             class_embedding: embeddings.get("class_embedding", size)?.unsqueeze(0)?.unsqueeze(0)?,
             position_embedding: embeddings
                 .pp("position_embedding")
@@ -108,9 +107,7 @@ impl ClipVisionModel {
 
     /// `(1, 3, image_size, image_size)`, normalised, to one vector for the picture: `(1, hidden_size)`.
     pub(crate) fn pooled(&self, pixel_values: &Tensor) -> CandleResult<Tensor> {
-        let config = Conv2dConfig { stride: self.patch_size, ..Default::default() };
-        let patches = candle_nn::Conv2d::new(self.patch_embedding.clone(), None, config);
-        let patches = tokens_from_planes(&patches.forward(pixel_values)?)?;
+        let patches = self.patch_embedding.forward(&Planes::new(pixel_values)?)?.tokens()?;
         let x = Tensor::cat(&[&self.class_embedding, &patches], 1)?;
         let mut x = self.pre_layer_norm.forward(&x.broadcast_add(&self.position_embedding)?)?;
         for layer in &self.layers {

@@ -49,7 +49,7 @@ impl<'a> Plan<'a> {
 
     /// How many bytes the changed weights will take.
     pub(super) fn bytes(&self, targets: &Targets) -> u64 {
-        self.0.keys().map(|index| bytes(&targets.parameter(*index).tensor())).sum()
+        self.0.keys().map(|index| targets.parameter(*index).bytes()).sum()
     }
 
     /// Computes them from the weights in use.
@@ -58,7 +58,7 @@ impl<'a> Plan<'a> {
     /// [`Error::InvalidInput`] for LoRAs that are not finite or too strong, and failures of the device.
     pub(super) fn merge(&self, targets: &Targets) -> Result<Merged, Error> {
         let weight = |(index, steps): (&usize, &Vec<Step<'_>>)| {
-            Ok((*index, merge(&targets.parameter(*index).tensor(), steps)?))
+            Ok((*index, merge(&targets.parameter(*index).tensor()?, steps)?))
         };
         Ok(Merged { tensors: self.0.iter().map(weight).collect::<Result<_, Error>>()? })
     }

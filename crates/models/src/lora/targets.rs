@@ -56,7 +56,7 @@ impl Targets {
 
     /// The shape of a weight without a kernel of 1 × 1.
     pub(super) fn shape(&self, index: usize) -> Vec<usize> {
-        without_point(self.parameters[index].tensor().dims())
+        without_point(self.parameters[index].shape().dims())
     }
 }
 

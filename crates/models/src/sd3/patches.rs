@@ -4,7 +4,7 @@ use candle_core::{Result as CandleResult, Tensor};
 
 use super::config::Sd3Config;
 use crate::error::Error;
-use crate::layers::{Conv2d, Kernel, conv2d, tokens_from_planes};
+use crate::planes::{Conv2d, Dims, Kernel, Planes, conv2d};
 use crate::weights::Weights;
 
 pub(super) struct PatchEmbed {
@@ -18,7 +18,7 @@ pub(super) struct PatchEmbed {
 impl PatchEmbed {
     pub(super) fn load(config: &Sd3Config, weights: &Weights<'_>) -> Result<Self, Error> {
         let (width, max, size) = (config.width(), config.max_patches, config.patch_size);
-        let kernel = Kernel { size, stride: size, padding: 0 };
+        let kernel = Kernel::patch(size);
         let positions = weights.get("pos_embed", (1, max * max, width))?;
         Ok(Self {
             proj: conv2d(config.in_channels, width, kernel, &weights.pp("proj"))?,
@@ -31,14 +31,14 @@ impl PatchEmbed {
     /// `(batch, channels, height, width)` to `(batch, patches, width of the model)`: rows of patches one after
     /// another, with positions from the middle of the table.
     pub(super) fn forward(&self, latents: &Tensor) -> CandleResult<Tensor> {
-        let planes = self.proj.forward(latents)?;
-        let (_, _, height, width) = planes.dims4()?;
+        let planes = self.proj.forward(&Planes::new(latents)?)?;
+        let Dims { height, width, .. } = planes.dims()?;
         if height > self.max_patches || width > self.max_patches {
             candle_core::bail!("{height} x {width} patches, and positions for {} only", self.max_patches);
         }
         let (top, left) = ((self.max_patches - height) / 2, (self.max_patches - width) / 2);
         let positions = self.positions.narrow(0, top, height)?.narrow(1, left, width)?.flatten(0, 1)?;
-        tokens_from_planes(&planes)?.broadcast_add(&positions)
+        planes.tokens()?.broadcast_add(&positions)
     }
 
     /// `(batch, patches, patch_size · patch_size · channels)` to `(batch, channels, height, width)`.

@@ -5,12 +5,12 @@ use candle_core::{Result as CandleResult, Tensor};
 use super::config::{BlockConfig, UnetConfig};
 use super::transformer::Transformer;
 use crate::error::Error;
-use crate::layers::{Conv2d, Kernel, conv2d};
+use crate::planes::{Conv2d, Dims, Kernel, Planes, conv2d};
 use crate::resnet::{Resnet, ResnetShape, Upsample};
 use crate::weights::Weights;
 
 /// Halves the size.
-const HALVING: Kernel = Kernel { size: 3, stride: 2, padding: 1 };
+const HALVING: Kernel = Kernel { size: 3, stride: 2, padding: (1, 1) };
 
 /// A residual block, and attention to the text where the block has it.
 struct Layer {
@@ -33,7 +33,7 @@ impl Layer {
         Ok(Self { resnet, attention })
     }
 
-    fn forward(&self, x: &Tensor, time: &Tensor, text: &Tensor) -> CandleResult<Tensor> {
+    fn forward(&self, x: &Planes, time: &Tensor, text: &Tensor) -> CandleResult<Planes> {
         let x = self.resnet.forward(x, Some(time))?;
         match &self.attention {
             Some(attention) => attention.forward(&x, text),
@@ -72,11 +72,11 @@ impl DownBlock {
     /// Puts each layer's result, and the halved one, aside in `skips`.
     pub(super) fn forward(
         &self,
-        x: &Tensor,
+        x: &Planes,
         time: &Tensor,
         text: &Tensor,
-        skips: &mut Vec<Tensor>,
-    ) -> CandleResult<Tensor> {
+        skips: &mut Vec<Planes>,
+    ) -> CandleResult<Planes> {
         let mut x = x.clone();
         for layer in &self.layers {
             x = layer.forward(&x, time, text)?;
@@ -109,7 +109,7 @@ impl MidBlock {
         })
     }
 
-    pub(super) fn forward(&self, x: &Tensor, time: &Tensor, text: &Tensor) -> CandleResult<Tensor> {
+    pub(super) fn forward(&self, x: &Planes, time: &Tensor, text: &Tensor) -> CandleResult<Planes> {
         self.second.forward(&self.first.forward(x, time, text)?, Some(time))
     }
 }
@@ -144,21 +144,24 @@ impl UpBlock {
     /// Takes as many of `skips` as there are layers, the newest first.
     pub(super) fn forward(
         &self,
-        x: &Tensor,
+        x: &Planes,
         time: &Tensor,
         text: &Tensor,
-        skips: &mut Vec<Tensor>,
-    ) -> CandleResult<Tensor> {
+        skips: &mut Vec<Planes>,
+    ) -> CandleResult<Planes> {
         let mut x = x.clone();
         for layer in &self.layers {
             if let Some(skip) = skips.pop() {
-                x = Tensor::cat(&[&x, &skip], 1)?;
+                x = x.concatenate(&skip)?;
             }
             x = layer.forward(&x, time, text)?;
         }
         match (&self.upsample, skips.last()) {
             // To the size of the next skip: twice the size, or one less where halving had rounded up.
-            (Some(upsample), Some(skip)) => upsample.forward(&x, skip.dim(2)?, skip.dim(3)?),
+            (Some(upsample), Some(skip)) => {
+                let Dims { height, width, .. } = skip.dims()?;
+                upsample.forward(&x, height, width)
+            }
             _ => Ok(x),
         }
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::time::SIZE_NUMBERS;
 use crate::error::Error;
 use crate::folder::{Folder, PerBlock};
-use crate::layers::Groups;
+use crate::planes::Groups;
 use crate::timestep::Sinusoid;
 
 const CONFIG: &str = "config.json";

@@ -1,15 +1,12 @@
 //! Attention between positions and to the text; diffusers `Transformer2DModel`.
 
-use candle_core::{D, DType, Result as CandleResult, Tensor};
-use candle_nn::{GroupNorm, LayerNorm, Module};
+use candle_core::{DType, Result as CandleResult, Tensor};
 
 use super::config::{BlockConfig, UnetConfig};
-use crate::attention::{Attend, attend, merge_heads, split_heads};
+use crate::attention::{Attend, attend_tokens};
 use crate::error::Error;
-use crate::layers::{
-    Groups, Linear, layer_norm, linear, linear_from_conv, linear_no_bias, planes_from_tokens,
-    tokens_from_planes,
-};
+use crate::layers::{LayerNorm, Linear, gated_gelu, layer_norm, linear, linear_from_conv, linear_no_bias};
+use crate::planes::{Dims, GroupNorm, Groups, Planes};
 use crate::weights::Weights;
 
 /// Of the normalisation around the blocks, whatever `norm_eps` says.
@@ -47,15 +44,14 @@ impl Transformer {
         })
     }
 
-    /// `x`: `(batch, channels, height, width)`, `text`: `(batch, tokens, cross_attention_dim)`. The result is
-    /// like `x`.
-    pub(super) fn forward(&self, x: &Tensor, text: &Tensor) -> CandleResult<Tensor> {
-        let (_, _, height, width) = x.dims4()?;
-        let mut tokens = self.proj_in.forward(&tokens_from_planes(&self.norm.forward(x)?)?)?;
+    /// `text`: `(batch, tokens, cross_attention_dim)`. The result is like `x`.
+    pub(super) fn forward(&self, x: &Planes, text: &Tensor) -> CandleResult<Planes> {
+        let Dims { height, width, .. } = x.dims()?;
+        let mut tokens = self.proj_in.forward(&self.norm.forward(x)?.tokens()?)?;
         for block in &self.blocks {
             tokens = block.forward(&tokens, text)?;
         }
-        x + planes_from_tokens(&self.proj_out.forward(&tokens)?, height, width)?
+        x.add(&Planes::from_tokens(&self.proj_out.forward(&tokens)?, height, width)?)
     }
 }
 
@@ -85,9 +81,9 @@ impl TransformerBlock {
     /// `(batch, tokens, channels)` to the same.
     fn forward(&self, x: &Tensor, text: &Tensor) -> CandleResult<Tensor> {
         let normed = self.norm1.forward(x)?;
-        let x = (x + self.attn1.forward(&normed, &normed)?)?;
-        let x = (&x + self.attn2.forward(&self.norm2.forward(&x)?, text)?)?;
-        &x + self.feed_forward.forward(&self.norm3.forward(&x)?)?
+        let x = self.attn1.forward(&normed, &normed, x)?;
+        let x = self.attn2.forward(&self.norm2.forward(&x)?, text, &x)?;
+        self.feed_forward.forward(&self.norm3.forward(&x)?, &x)
     }
 }
 
@@ -119,12 +115,11 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Tensor, context: &Tensor) -> CandleResult<Tensor> {
-        let q = split_heads(&self.to_q.forward(x)?, self.heads)?;
-        let k = split_heads(&self.to_k.forward(context)?, self.heads)?;
-        let v = split_heads(&self.to_v.forward(context)?, self.heads)?;
-        let attended = attend(&q, &k, &v, Attend { score_dtype: self.score_dtype, ..Attend::default() })?;
-        self.to_out.forward(&merge_heads(&attended, self.heads)?)
+    /// What `x` finds in `context`, and `around`.
+    fn forward(&self, x: &Tensor, context: &Tensor, around: &Tensor) -> CandleResult<Tensor> {
+        let (q, k, v) = (self.to_q.forward(x)?, self.to_k.forward(context)?, self.to_v.forward(context)?);
+        let how = Attend { score_dtype: self.score_dtype, ..Attend::default() };
+        self.to_out.forward_around(&attend_tokens([&q, &k, &v], self.heads, how)?, around)
     }
 }
 
@@ -143,11 +138,8 @@ impl FeedForward {
         })
     }
 
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let projected = self.proj.forward(x)?;
-        let inner = projected.dim(D::Minus1)? / 2;
-        let value = projected.narrow(D::Minus1, 0, inner)?;
-        let gate = projected.narrow(D::Minus1, inner, inner)?.contiguous()?.gelu_erf()?;
-        self.out.forward(&(value * gate)?)
+    /// The network's result for `x`, and `around`.
+    fn forward(&self, x: &Tensor, around: &Tensor) -> CandleResult<Tensor> {
+        self.out.forward_around(&gated_gelu(&self.proj.forward(x)?)?, around)
     }
 }

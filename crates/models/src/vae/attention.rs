@@ -1,11 +1,11 @@
 //! Attention in the middle of encoder and decoder.
 
-use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{GroupNorm, Module};
+use candle_core::Result as CandleResult;
 
 use crate::attention::{Attend, attend};
 use crate::error::Error;
-use crate::layers::{Groups, Linear, linear, linear_from_conv, planes_from_tokens, tokens_from_planes};
+use crate::layers::{Linear, linear, linear_from_conv};
+use crate::planes::{Dims, GroupNorm, Groups, Planes};
 use crate::resnet::{Resnet, ResnetShape};
 use crate::weights::Weights;
 
@@ -37,8 +37,8 @@ impl MidBlock {
         Ok(Self { first: resnet(0)?, attention, second: resnet(1)? })
     }
 
-    /// `(batch, channels, height, width)` to the same.
-    pub(super) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
+    /// The result is like `x`.
+    pub(super) fn forward(&self, x: &Planes) -> CandleResult<Planes> {
         let mut x = self.first.forward(x, None)?;
         if let Some(attention) = &self.attention {
             x = attention.forward(&x)?;
@@ -76,12 +76,12 @@ impl Attention {
         Ok(Self { group_norm, to_q: to_q?, to_k: to_k?, to_v: to_v?, to_out: to_out? })
     }
 
-    /// `(batch, channels, height, width)` to the same.
-    fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
-        let (_, _, height, width) = x.dims4()?;
-        let tokens = tokens_from_planes(&self.group_norm.forward(x)?)?;
+    /// The result is like `x`.
+    fn forward(&self, x: &Planes) -> CandleResult<Planes> {
+        let Dims { height, width, .. } = x.dims()?;
+        let tokens = self.group_norm.forward(x)?.tokens()?;
         let (q, k) = (self.to_q.forward(&tokens)?, self.to_k.forward(&tokens)?);
         let attended = attend(&q, &k, &self.to_v.forward(&tokens)?, Attend::default())?;
-        x + planes_from_tokens(&self.to_out.forward(&attended)?, height, width)?
+        x.add(&Planes::from_tokens(&self.to_out.forward(&attended)?, height, width)?)
     }
 }

@@ -1,13 +1,12 @@
 //! From latents to pictures.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::{GroupNorm, Module};
 
 use super::VaeConfig;
 use super::attention::MidBlock;
 use super::tiles::Tiles;
 use crate::error::Error;
-use crate::layers::{Conv2d, Kernel, conv2d};
+use crate::planes::{Conv2d, Dims, GroupNorm, Kernel, Planes, conv2d};
 use crate::resnet::{Resnet, ResnetShape, Upsample};
 use crate::weights::Weights;
 
@@ -77,9 +76,10 @@ impl VaeDecoder {
     }
 
     fn forward_whole(&self, latents: &Tensor) -> CandleResult<Tensor> {
+        let latents = Planes::new(latents)?;
         let x = match &self.post_quant_conv {
-            Some(conv) => conv.forward(latents)?,
-            None => latents.clone(),
+            Some(conv) => conv.forward(&latents)?,
+            None => latents,
         };
         let mut x = self.mid.forward(&self.conv_in.forward(&x)?)?;
         for block in &self.up_blocks {
@@ -87,11 +87,11 @@ impl VaeDecoder {
                 x = resnet.forward(&x, None)?;
             }
             if let Some(upsample) = &block.upsample {
-                let (_, _, height, width) = x.dims4()?;
+                let Dims { height, width, .. } = x.dims()?;
                 x = upsample.forward(&x, 2 * height, 2 * width)?;
             }
         }
-        self.conv_out.forward(&self.conv_norm_out.forward(&x)?.silu()?)
+        self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)?.tensor()
     }
 }
 

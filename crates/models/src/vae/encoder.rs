@@ -1,19 +1,18 @@
 //! From pictures to latents.
 
 use candle_core::{DType, Result as CandleResult, Tensor};
-use candle_nn::{GroupNorm, Module};
 
 use super::VaeConfig;
 use super::attention::MidBlock;
 use crate::device::Device;
 use crate::error::Error;
 use crate::folder::{Folder, ModelFolder};
-use crate::layers::{Conv2d, Kernel, conv2d};
+use crate::planes::{Conv2d, GroupNorm, Kernel, Planes, conv2d};
 use crate::resnet::{Resnet, ResnetShape};
 use crate::weights::{Checkpoint, Weights};
 
-/// Halves the size of a picture that has been padded at its right and lower edges.
-const HALVING: Kernel = Kernel { size: 3, stride: 2, padding: 0 };
+/// Halves the size, with zeros beyond the right and lower edges only.
+const HALVING: Kernel = Kernel { size: 3, stride: 2, padding: (0, 1) };
 
 /// The encoder of a text-to-image model's autoencoder. No pipeline needs it to make pictures: it is here for
 /// those who want the latents of a picture.
@@ -90,20 +89,19 @@ impl VaeEncoder {
     }
 
     fn moments(&self, pictures: &Tensor) -> CandleResult<Tensor> {
-        let mut x = self.conv_in.forward(pictures)?;
+        let mut x = self.conv_in.forward(&Planes::new(pictures)?)?;
         for block in &self.down_blocks {
             for resnet in &block.resnets {
                 x = resnet.forward(&x, None)?;
             }
             if let Some(downsample) = &block.downsample {
-                x = downsample.forward(&x.pad_with_zeros(2, 0, 1)?.pad_with_zeros(3, 0, 1)?)?;
+                x = downsample.forward(&x)?;
             }
         }
-        let x = self.conv_norm_out.forward(&self.mid.forward(&x)?)?.silu()?;
-        let moments = self.conv_out.forward(&x)?;
+        let moments = self.conv_out.forward(&self.conv_norm_out.forward_silu(&self.mid.forward(&x)?)?)?;
         match &self.quant_conv {
-            Some(conv) => conv.forward(&moments),
-            None => Ok(moments),
+            Some(conv) => conv.forward(&moments)?.tensor(),
+            None => moments.tensor(),
         }
     }
 }
