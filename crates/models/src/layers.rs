@@ -34,7 +34,10 @@ impl Linear {
         let packed = if has_floats(x) { self.weight.packed()? } else { None };
         let Some(packed) = packed else {
             let result = candle_nn::Linear::new(self.weight.tensor()?, self.bias.clone()).forward(x)?;
-            return around.map_or(Ok(result.clone()), |around| around + result);
+            return match around {
+                Some(around) => around + result,
+                None => Ok(result),
+            };
         };
         let mut shape = x.dims().to_vec();
         match shape.last_mut() {
@@ -92,15 +95,10 @@ impl LayerNorm {
         if !has_floats(x) {
             return candle_nn::LayerNorm::new(self.weight.clone(), self.bias.clone(), self.eps).forward(x);
         }
-        normalize(x, &self.weight, &self.bias, self.eps)
+        let (x, weight, bias) = (x.contiguous()?, self.weight.contiguous()?, self.bias.contiguous()?);
+        let weights = (&*floats(&weight)?, &*floats(&bias)?);
+        kernels::tensor(kernels::layer_norm(&floats(&x)?, weights, self.eps), x.shape())
     }
-}
-
-/// Contiguous f32 on the CPU, normalised over the last dimension, scaled and shifted.
-fn normalize(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f64) -> CandleResult<Tensor> {
-    let (x, weight, bias) = (x.contiguous()?, weight.contiguous()?, bias.contiguous()?);
-    let weights = (&*floats(&weight)?, &*floats(&bias)?);
-    kernels::tensor(kernels::layer_norm(&floats(&x)?, weights, eps), x.shape())
 }
 
 /// Scaling to a root mean square of 1 over the last dimension, without bias.

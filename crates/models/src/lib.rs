@@ -47,6 +47,7 @@ mod kernels;
 mod layers;
 mod load;
 mod lora;
+mod memory;
 mod model;
 mod modulation;
 mod noise;

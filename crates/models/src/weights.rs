@@ -9,6 +9,7 @@ use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::error::{BoxError, Error};
+use crate::memory::forget_mapped;
 use crate::parameters::{Parameter, Parameters};
 
 /// The weights of one component, mapped into memory from one file or several shards.
@@ -223,7 +224,12 @@ impl Weights<'_> {
             // On the device first: half the bytes cross the bus, and the conversion is the device's work.
             Placement::Load(device) => {
                 let tensor = view.load(device)?.to_dtype(self.dtype)?;
-                forget(view.data());
+                // Else a model would take twice its memory while it is loaded.
+                #[expect(unsafe_code, reason = "that it is a mapped file is known here")]
+                // SAFETY: a view lies in the mapping of its shard, whose file nobody changes; see `Shard::open`.
+                unsafe {
+                    forget_mapped(view.data());
+                }
                 tensor
             }
         };
@@ -260,21 +266,6 @@ impl Weights<'_> {
         self.checkpoint.parameters.borrow_mut().insert(name, parameter.clone());
         Ok(parameter)
     }
-}
-
-/// Gives back the memory in which a part of a mapped file is held: its tensor has been copied. Else a model would take
-/// twice its memory while it is loaded. Whoever reads it again gets it from the file.
-fn forget(mapped: &[u8]) {
-    const PAGE: usize = 4096;
-    let skipped = mapped.as_ptr().align_offset(PAGE);
-    let bytes = mapped.len().saturating_sub(skipped) / PAGE * PAGE;
-    #[expect(unsafe_code, reason = "there is no safe way to give advice about memory")]
-    // SAFETY: the range lies within a read-only mapping of a file that nobody changes, so what is dropped is read
-    // again as it was.
-    let _ = unsafe {
-        let start = mapped.as_ptr().cast_mut().wrapping_add(skipped);
-        rustix::mm::madvise(start.cast(), bytes, rustix::mm::Advice::LinuxDontNeed)
-    };
 }
 
 fn mismatch(file: &Path, tensor: String, expected: String, found: String) -> Error {

@@ -8,14 +8,12 @@ use rayon::prelude::*;
 
 use super::buffer::zeros;
 use super::lanes::{VECTORS, exp};
-use super::product::{accumulate, load, store};
+use super::product::{accumulate, counted, load, rows_at_once, store};
 
 /// Queries of a piece of work.
 const QUERIES: usize = 64;
 /// Keys of a block.
 const KEYS: usize = 128;
-/// Queries of a product at once.
-const ROWS: usize = 8;
 
 /// Smaller than any score, and far from what would overflow.
 const LEAST: f32 = -1e30;
@@ -227,20 +225,14 @@ impl<S: Simd> pulp::NullaryFnOnce for Scores<'_, '_, S> {
         for first in run.clone().step_by(panel) {
             let keys = &block.context.keys[first * size..][..panel * size];
             let column = first - run.start;
-            let step = if S::REGISTER_COUNT >= 32 { ROWS } else { ROWS / 2 };
+            let step = rows_at_once::<S>();
             for query in (0..count).step_by(step) {
                 let scores = &mut block.scores[query * KEYS..];
                 let queries = &block.queries[query * size..];
-                match step.min(count - query) {
-                    8 => score::<S, 8>(block.simd, queries, keys, scores, column),
-                    7 => score::<S, 7>(block.simd, queries, keys, scores, column),
-                    6 => score::<S, 6>(block.simd, queries, keys, scores, column),
-                    5 => score::<S, 5>(block.simd, queries, keys, scores, column),
-                    4 => score::<S, 4>(block.simd, queries, keys, scores, column),
-                    3 => score::<S, 3>(block.simd, queries, keys, scores, column),
-                    2 => score::<S, 2>(block.simd, queries, keys, scores, column),
-                    _ => score::<S, 1>(block.simd, queries, keys, scores, column),
-                }
+                counted!(
+                    step.min(count - query),
+                    COUNT => score::<S, COUNT>(block.simd, queries, keys, scores, column)
+                );
             }
         }
     }
@@ -340,18 +332,12 @@ impl<S: Simd> pulp::NullaryFnOnce for Sums<'_, '_, S> {
 #[inline(always)]
 fn weigh<S: Simd, const VECTORS: usize>(block: &mut Block<'_, S>, values: &[f32], column: usize) {
     let count = block.totals.len();
-    let step = if S::REGISTER_COUNT >= 32 { ROWS } else { ROWS / 2 };
+    let step = rows_at_once::<S>();
     for query in (0..count).step_by(step) {
-        match step.min(count - query) {
-            8 => weigh_rows::<S, 8, VECTORS>(block, values, query, column),
-            7 => weigh_rows::<S, 7, VECTORS>(block, values, query, column),
-            6 => weigh_rows::<S, 6, VECTORS>(block, values, query, column),
-            5 => weigh_rows::<S, 5, VECTORS>(block, values, query, column),
-            4 => weigh_rows::<S, 4, VECTORS>(block, values, query, column),
-            3 => weigh_rows::<S, 3, VECTORS>(block, values, query, column),
-            2 => weigh_rows::<S, 2, VECTORS>(block, values, query, column),
-            _ => weigh_rows::<S, 1, VECTORS>(block, values, query, column),
-        }
+        counted!(
+            step.min(count - query),
+            COUNT => weigh_rows::<S, COUNT, VECTORS>(block, values, query, column)
+        );
     }
 }
 

@@ -10,10 +10,28 @@ use super::buffer::zeros;
 use super::lanes::VECTORS;
 use super::packed::Packed;
 
-/// Rows of a product at once: their sums fill the vector registers.
-const ROWS: usize = 8;
-/// Where there are only 16 registers.
-const FEW_ROWS: usize = 4;
+/// Rows of a product at once, at most 8: their sums fill the vector registers.
+#[inline(always)]
+pub(super) fn rows_at_once<S: Simd>() -> usize {
+    if S::REGISTER_COUNT >= 32 { 8 } else { 4 }
+}
+
+/// An expression with a number of rows, 1 to 8, as the constant `$name`.
+macro_rules! counted {
+    ($count:expr, $name:ident => $call:expr) => {
+        counted!($count, $name => $call; 1 2 3 4 5 6 7 8)
+    };
+    ($count:expr, $name:ident => $call:expr; $($number:literal)+) => {
+        match $count {
+            $($number => {
+                const $name: usize = $number;
+                $call
+            })+
+            count => unreachable!("{count} rows at once"),
+        }
+    };
+}
+pub(super) use counted;
 
 /// Inputs summed up before the next panel's turn: so much of a panel stays in the first two caches.
 const DEPTH: usize = 384;
@@ -148,19 +166,10 @@ impl<R: Rows> WithSimd for Piece<'_, '_, R> {
                     begins: number == 0,
                     out: Out { values: &mut *out.values, ..out },
                 };
-                let step = if S::REGISTER_COUNT >= 32 { ROWS } else { FEW_ROWS };
+                let step = rows_at_once::<S>();
                 for row in rows.clone().step_by(step) {
                     let at = row - rows.start;
-                    match step.min(rows.end - row) {
-                        8 => tile.sum::<S, 8>(simd, row, at),
-                        7 => tile.sum::<S, 7>(simd, row, at),
-                        6 => tile.sum::<S, 6>(simd, row, at),
-                        5 => tile.sum::<S, 5>(simd, row, at),
-                        4 => tile.sum::<S, 4>(simd, row, at),
-                        3 => tile.sum::<S, 3>(simd, row, at),
-                        2 => tile.sum::<S, 2>(simd, row, at),
-                        _ => tile.sum::<S, 1>(simd, row, at),
-                    }
+                    counted!(step.min(rows.end - row), COUNT => tile.sum::<S, COUNT>(simd, row, at));
                 }
             }
         }

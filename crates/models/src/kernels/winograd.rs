@@ -14,7 +14,7 @@ use super::buffer::zeros;
 use super::convolution::Convolution;
 use super::lanes::VECTORS;
 use super::packed::Packed;
-use super::product::{Start, accumulate, load, store};
+use super::product::{Start, accumulate, counted, load, rows_at_once, store};
 
 /// Side of a tile of results.
 const TILE: usize = 4;
@@ -26,8 +26,6 @@ const POINTS: usize = PATCH * PATCH;
 const TILES: usize = 64;
 /// Inputs whose transformed weights are in work at once: they and the sums stay in the second cache.
 const DEPTH: usize = 64;
-/// Rows of a product at once.
-const ROWS: usize = 8;
 
 const SQRT_2: f32 = std::f32::consts::SQRT_2;
 const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
@@ -325,18 +323,9 @@ impl<S: Simd> pulp::NullaryFnOnce for Product<'_, S> {
     #[inline(always)]
     fn call(mut self) {
         let count = self.sums.len() / (VECTORS * S::F32_LANES);
-        let step = if S::REGISTER_COUNT >= 32 { ROWS } else { ROWS / 2 };
+        let step = rows_at_once::<S>();
         for tile in (0..count).step_by(step) {
-            match step.min(count - tile) {
-                8 => self.sum::<8>(tile),
-                7 => self.sum::<7>(tile),
-                6 => self.sum::<6>(tile),
-                5 => self.sum::<5>(tile),
-                4 => self.sum::<4>(tile),
-                3 => self.sum::<3>(tile),
-                2 => self.sum::<2>(tile),
-                _ => self.sum::<1>(tile),
-            }
+            counted!(step.min(count - tile), COUNT => self.sum::<COUNT>(tile));
         }
     }
 }
