@@ -87,7 +87,8 @@ impl Case {
 
     fn measure(&self, rounds: u32) -> Result<Vec<Figure>> {
         let outputs = models::folder()?;
-        let (output, expected) = (outputs.join("ours.safetensors"), outputs.join("reference.safetensors"));
+        let [output, expected] =
+            ["ours", "reference"].map(|side| outputs.join(format!("{}-{side}.safetensors", self.name())));
         let (mut told, mut told_reference) = (Vec::new(), Vec::new());
         let (seconds, reference_seconds) = samples::in_turns(
             rounds,

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::deployed::{Deployed, REST};
+use crate::variable;
 
 const PROGRAM: &str = include_str!("celery_side.py");
 /// How long a worker has to end by itself.
@@ -27,9 +28,7 @@ pub(crate) struct Celery {
 impl Celery {
     /// Starts a worker with so many processes, whose tasks store `picture`.
     pub(crate) fn start(on: &Deployed, picture: &[u8], processes: usize) -> Result<Self> {
-        let python =
-            std::env::var_os("BENCH_CELERY").context("BENCH_CELERY is not set: run cargo xtask bench")?;
-        let python = PathBuf::from(python);
+        let python = PathBuf::from(variable("BENCH_CELERY")?);
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("celery_side.py"), PROGRAM)?;
         fs::write(folder.path().join("picture.png"), picture)?;

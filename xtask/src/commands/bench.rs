@@ -34,7 +34,7 @@ enum Benchmark {
     Caption,
     /// Stages of SD 1.5 and SDXL, beside diffusers on PyTorch
     Inference,
-    /// What the machine can do: commits, multiply-adds, bytes from disk
+    /// What the machine can do: commits, bytes from disk
     Limits,
     /// Jobs without work, through everything around the work
     Jobs,
