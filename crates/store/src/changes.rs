@@ -9,12 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use darkroom_jobs::JobId;
-use sqlx::postgres::{PgListener, PgNotification};
+use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::pool::within;
+use crate::pool::{ACQUIRE_TIMEOUT, within};
 use crate::{Error, Store};
 
 const JOBS_CHANNEL: &str = "darkroom_jobs";
@@ -148,7 +148,9 @@ impl Store {
     /// # Errors
     /// When the database is unavailable.
     pub async fn changes(&self) -> Result<Changes, Error> {
-        let mut listener = PgListener::connect_with(self.pool.inner()).await?;
+        let one = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
+        let pool = one.connect_lazy_with(self.pool.options().clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
         listener.listen_all([JOBS_CHANNEL, OUTBOX_CHANNEL]).await?;
         Ok(Changes { listener })
     }

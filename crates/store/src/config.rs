@@ -2,16 +2,14 @@
 
 use std::ffi::OsStr;
 use std::str::FromStr;
-use std::time::Duration;
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 use secrecy::{ExposeSecret, SecretString};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::Error;
-use crate::pool::is_alive;
 
 /// How to reach Postgres.
 #[derive(Debug, Clone, clap::Args)]
@@ -73,8 +71,6 @@ fn is_postgres_url(text: &str) -> bool {
 const STATEMENT_TIMEOUT: &str = "5s";
 const LOCK_TIMEOUT: &str = "2s";
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "10s";
-/// How long a call waits for a connection before it fails as unavailable.
-pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl StoreConfig {
     pub(crate) fn connect_options(&self, application: &str) -> Result<PgConnectOptions, Error> {
@@ -95,13 +91,9 @@ impl StoreConfig {
         format!("{}:{}", options.get_host(), options.get_port())
     }
 
-    pub(crate) fn pool_options(&self) -> PgPoolOptions {
-        PgPoolOptions::new()
-            .max_connections(self.db_connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            // sqlx's own test waits for as long as the kernel does.
-            .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(is_alive(connection)))
+    /// How many connections the pool may have: one is for announcements.
+    pub(crate) fn pooled_connections(&self) -> usize {
+        usize::try_from(self.db_connections).unwrap_or(usize::MAX).saturating_sub(1).max(1)
     }
 }
 

@@ -1,40 +1,106 @@
 //! Connections on loan: every statement has a deadline, and a connection that is not in step with the server is
 //! closed, never given back.
 //!
-//! sqlx sends statements without a deadline of its own, and a pool that gets a connection back whose statement was
-//! abandoned first drains it, which on a connection that has gone silent takes as long as the kernel's patience.
+//! sqlx sends statements without a deadline of its own. Its pool asks every connection that comes back whether it is in
+//! step, which costs each statement another round trip, and on a connection that has gone silent takes as long as the
+//! kernel's patience; hence another pool.
 
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
-use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
+use sqlx::postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
+use sqlx::{Connection as _, Describe, Either, Execute, Executor, PgConnection, SqlStr};
 use tokio::time::timeout;
 
 use crate::error::is_stale_plan;
 
 /// How long a statement may take, with everything around it. The server's own limit ends it before.
 const STATEMENT_DEADLINE: Duration = Duration::from_secs(6);
-/// How long an idle connection may take to show that it is alive, and a used one that it is in step.
+/// How long a call waits for a connection before it fails as unavailable.
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long an idle connection may take to show that it is alive.
 const PING_DEADLINE: Duration = Duration::from_millis(500);
+/// A connection that was lent less than this ago is taken as it is. One that broke since then fails its statement, as
+/// if it had broken a moment later, under way. Else every statement of a busy process would cost another round trip.
+const IN_DOUBT: Duration = Duration::from_millis(100);
+/// How old a connection may become, and how long one is kept that nobody needs.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+const IDLE_TIME: Duration = Duration::from_secs(10 * 60);
+/// How often those are looked for.
+const TRIM_PERIOD: Duration = Duration::from_secs(60);
+/// The first and the longest pause before another try to connect to a server that is just coming up.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
+/// How often a closing pool looks whether its connections have come back.
+const CLOSING_PERIOD: Duration = Duration::from_millis(10);
+
+/// Opens connections, and looks at those that were idle before they are lent again.
+#[derive(Debug)]
+struct Connector(PgConnectOptions);
+
+impl managed::Manager for Connector {
+    type Type = PgConnection;
+    type Error = sqlx::Error;
+
+    async fn create(&self) -> Result<PgConnection, sqlx::Error> {
+        let [mut pause, longest] = RETRY_PAUSES;
+        loop {
+            match PgConnection::connect_with(&self.0).await {
+                Err(error) if is_coming_up(&error) => tokio::time::sleep(pause).await,
+                connected => return connected,
+            }
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    async fn recycle(&self, connection: &mut PgConnection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
+        if metrics.age() > LIFETIME {
+            return Err(RecycleError::message("old"));
+        }
+        if metrics.last_used() >= IN_DOUBT {
+            connection.ping().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a connection is refused by a server that will take one soon, as far as is known.
+fn is_coming_up(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
+        _ => false,
+    }
+}
 
 /// The pool of connections. An executor: each statement runs on a connection of its own.
 #[derive(Debug, Clone)]
-pub(crate) struct Pool(PgPool);
+pub(crate) struct Pool(managed::Pool<Connector>);
 
 impl Pool {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    /// A pool of at most so many connections; opens none yet.
+    pub(crate) fn new(options: PgConnectOptions, most: usize) -> Self {
+        let pool = managed::Pool::builder(Connector(options))
+            .max_size(most)
+            .wait_timeout(Some(ACQUIRE_TIMEOUT))
+            .create_timeout(Some(ACQUIRE_TIMEOUT))
+            .recycle_timeout(Some(PING_DEADLINE))
+            .queue_mode(QueueMode::Lifo)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .expect("a runtime for its timeouts is given");
+        tokio::spawn(trim(pool.weak()));
         Self(pool)
     }
 
-    /// The pool itself, for what keeps a connection.
-    pub(crate) fn inner(&self) -> &PgPool {
-        &self.0
+    /// How to open connections like its own.
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.0.manager().0
     }
 
     /// Begins a transaction of short statements.
@@ -49,37 +115,61 @@ impl Pool {
         Ok(Transaction { loan, deadline })
     }
 
+    /// A connection that does not come back.
+    pub(crate) async fn take(&self) -> Result<PgConnection, sqlx::Error> {
+        Ok(Object::take(self.object().await?))
+    }
+
     async fn lend(&self) -> Result<Loan, sqlx::Error> {
-        Ok(Loan(Some(self.0.acquire().await?)))
+        Ok(Loan(Some(self.object().await?)))
+    }
+
+    async fn object(&self) -> Result<Object<Connector>, sqlx::Error> {
+        self.0.get().await.map_err(|error| match error {
+            PoolError::Backend(error) => error,
+            PoolError::Closed => sqlx::Error::PoolClosed,
+            PoolError::Timeout(_) | PoolError::NoRuntimeSpecified | PoolError::PostCreateHook(_) => {
+                sqlx::Error::PoolTimedOut
+            }
+        })
+    }
+
+    /// Closes every connection, those in use when they come back.
+    pub(crate) async fn close(&self) {
+        self.0.close();
+        while self.0.status().size > 0 {
+            tokio::time::sleep(CLOSING_PERIOD).await;
+        }
     }
 }
 
-/// Whether an idle connection still answers: to be asked before it is used.
-pub(crate) async fn is_alive(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    within(PING_DEADLINE, connection.ping()).await.map(|()| true)
+/// Closes connections that nobody needs any more, for as long as there is a pool.
+async fn trim(pool: managed::WeakPool<Connector>) {
+    loop {
+        tokio::time::sleep(TRIM_PERIOD).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.retain(|_, metrics| metrics.last_used() < IDLE_TIME);
+    }
 }
 
 /// A connection of the pool. Closed when dropped, unless it is given back before.
 #[derive(Debug)]
-struct Loan(Option<PoolConnection<Postgres>>);
+struct Loan(Option<Object<Connector>>);
 
 impl Loan {
     fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
         self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// Gives the connection back if the answer shows that it is in step with the server.
+    /// Gives the connection back if the answer shows that it is in step with the server: the whole answer was read.
     fn conclude<T>(mut self, answer: Result<T, sqlx::Error>) -> Result<T, sqlx::Error> {
         let in_step = match &answer {
             Ok(_) => true,
             // A statement failed, and the connection goes on; the server closes it by itself where it does not.
             Err(error) => matches!(error, sqlx::Error::Database(_)) && !is_stale_plan(error),
         };
-        if in_step && let Some(mut connection) = self.0.take() {
-            // The pool looks whether it is in step, and must not wait for that without end. Not tracked: it is bounded,
-            // and closing the pool waits for it.
-            let returned = timeout(PING_DEADLINE, connection.return_to_pool());
-            tokio::spawn(returned);
+        if in_step {
+            drop(self.0.take());
         }
         answer
     }
@@ -88,7 +178,7 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         if let Some(connection) = self.0.take() {
-            drop(connection.detach());
+            drop(Object::take(connection));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Migrations, and which schema this program runs on.
 
+use sqlx::Connection as _;
 use sqlx::migrate::Migrator;
 
 use crate::{Error, Store};
@@ -21,15 +22,14 @@ impl Store {
     /// # Errors
     /// [`Error::Migrate`] when a migration fails; the ones before it stay applied.
     pub async fn migrate(&self) -> Result<i64, Error> {
-        let mut connection = self.pool.inner().acquire().await?;
+        let mut connection = self.pool.take().await?;
         // A migration may rewrite a large table, and waits for others to finish theirs.
         sqlx::query(
             "select set_config('statement_timeout', '0', false), set_config('lock_timeout', '0', false)",
         )
-        .execute(&mut *connection)
+        .execute(&mut connection)
         .await?;
-        migrator().run(&mut *connection).await.map_err(Error::Migrate)?;
-        // Its settings are not the pool's.
+        migrator().run(&mut connection).await.map_err(Error::Migrate)?;
         connection.close().await?;
         self.schema_version().await
     }

@@ -7,8 +7,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::changes::Pending;
-use crate::config::ACQUIRE_TIMEOUT;
-use crate::pool::Pool;
+use crate::pool::{ACQUIRE_TIMEOUT, Pool};
 use crate::{Error, StoreConfig};
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,9 +30,9 @@ impl Store {
         // A pool that cannot connect says no more than that it ran out of time.
         let probe = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect());
         probe.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
-        let pool = config.pool_options().connect_with(options).await?;
+        let pool = Pool::new(options, config.pooled_connections());
         let lease = Duration::from_secs(config.lease_seconds);
-        Ok(Self { pool: Pool::new(pool), pending: Arc::default(), lease })
+        Ok(Self { pool, pending: Arc::default(), lease })
     }
 
     /// How long a lease lasts without a heartbeat.
@@ -60,7 +59,7 @@ impl Store {
 
     /// Closes every connection, and waits for those in use, but not for ever.
     pub async fn close(&self) {
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.inner().close()).await.is_err() {
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.pool.close()).await.is_err() {
             tracing::warn!("connections to the database are still in use while closing");
         }
     }

@@ -103,8 +103,8 @@ impl Store {
     /// # Errors
     /// [`Error::Migrate`] when a step up fails.
     pub async fn migrate_to(&self, version: i64) -> Result<(), Error> {
-        let mut connection = self.pool.inner().acquire().await?;
-        migrator().run_to(version, &mut *connection).await.map_err(Error::Migrate)
+        let mut connection = self.pool.take().await?;
+        migrator().run_to(version, &mut connection).await.map_err(Error::Migrate)
     }
 
     /// Takes back every migration after `version`.
@@ -112,7 +112,7 @@ impl Store {
     /// # Errors
     /// [`Error::Migrate`] when a step down fails.
     pub async fn undo_migrations(&self, version: i64) -> Result<(), Error> {
-        let mut connection = self.pool.inner().acquire().await?;
-        migrator().undo(&mut *connection, version).await.map_err(Error::Migrate)
+        let mut connection = self.pool.take().await?;
+        migrator().undo(&mut connection, version).await.map_err(Error::Migrate)
     }
 }
