@@ -1,5 +1,8 @@
 //! Accepting jobs.
 
+pub(crate) mod together;
+
+use chrono::{DateTime, Utc};
 use darkroom_jobs::{FileId, JobId, JobWebhook, Submission, TenantId};
 use rust_decimal::Decimal;
 use sqlx::types::Json;
@@ -7,6 +10,7 @@ use uuid::Uuid;
 
 use crate::webhooks::words;
 use crate::{Error, Job, Store};
+use together::Together;
 
 /// A job to be accepted.
 #[derive(Debug, Clone)]
@@ -68,9 +72,21 @@ pub enum Accepted {
     FileGone,
 }
 
+/// What the database adds to a job that it accepts.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    pub(crate) id: Uuid,
+    pub(crate) version: i32,
+    pub(crate) price: Decimal,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) deadline: DateTime<Utc>,
+    pub(crate) expires_at: DateTime<Utc>,
+}
+
 impl Store {
     /// Accepts a job: the job, its request, its webhook and the row that becomes its first ticket, in one statement.
-    /// When this returns, the job survives the loss of any one process.
+    /// Under load, jobs that come at the same time share one (see [`together`]). When this returns, the job survives
+    /// the loss of any one process.
     ///
     /// Where the connection breaks before the answer is there, it is done once more: the job's id tells whether the
     /// first statement was committed.
@@ -79,14 +95,19 @@ impl Store {
     /// When the database is unavailable; the job may have been accepted then, and a repeated call with the same
     /// idempotency key finds it.
     pub async fn accept(&self, job: &NewJob) -> Result<Accepted, Error> {
-        let (made, again) = match self.insert(job).await {
-            Err(error) if error.is_interruption() => {
+        let (made, again) = match self.insert_together(job).await {
+            Together::Answered(Err(error)) if error.is_interruption() => {
                 tracing::info!(job = %job.id, error = &error as &dyn std::error::Error, "accepting a job again");
                 (self.insert(job).await?, true)
             }
-            made => (made?, false),
+            Together::Answered(made) => (made?, false),
+            Together::Unknown => (self.insert(job).await?, true),
         };
-        if made || again {
+        if let Some(stamp) = made {
+            self.pending.outbox();
+            return Ok(Accepted::Created(Box::new(Job::accepted(job, stamp))));
+        }
+        if again {
             let own = match self.job(job.tenant, job.id).await {
                 Err(error) if error.is_interruption() => self.job(job.tenant, job.id).await,
                 own => own,
@@ -105,12 +126,13 @@ impl Store {
         Ok(found.unwrap_or(Accepted::Deleted))
     }
 
-    /// Whether the rows were made; not when the id or the idempotency key is taken, or the file is gone.
-    async fn insert(&self, job: &NewJob) -> Result<bool, Error> {
+    /// Makes the rows; `None` when the id or the idempotency key is taken, or the file is gone.
+    async fn insert(&self, job: &NewJob) -> Result<Option<Stamp>, Error> {
         let Submission { lane, task, options } = &job.submission;
         let webhook = options.webhook.as_ref();
         let events = webhook.map(|webhook| words(&webhook.events)).unwrap_or_default();
-        let made = sqlx::query_scalar!(
+        let made = sqlx::query_as!(
+            Stamp,
             r#"
             -- Its lock holds off whoever would delete the file until the job that names it can be seen.
             with file as (
@@ -125,7 +147,7 @@ impl Store {
                        now() + $11::float8 * interval '1 second', $16, $22
                 where $20::uuid is null or exists (select from file)
                 on conflict do nothing
-                returning id
+                returning id, version, price, created_at, deadline, expires_at
             ), request as (
                 insert into job_requests (job_id, task, metadata, request_hash, traceparent)
                 select id, $12, $13, $14, $15 from job
@@ -148,7 +170,7 @@ impl Store {
             ), ticket as (
                 insert into outbox (lane) select $3 from job
             )
-            select id from job
+            select id, version, price, created_at, deadline, expires_at from job
             "#,
             job.id.as_uuid(),
             job.tenant.as_uuid(),
@@ -176,7 +198,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(made.is_some())
+        Ok(made)
     }
 
     /// The answer to a submission whose key is known already; `None` for a new key.

@@ -1,19 +1,17 @@
 //! Artifacts: recorded under the lease, read by id.
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{ArtifactId, JobId};
-use uuid::Uuid;
+use darkroom_jobs::ArtifactId;
+use serde::Deserialize;
 
 use crate::rows::At;
 use crate::{Error, Lease, Store};
 
 /// A stored result.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Artifact {
     /// Its id, part of its URL.
     pub id: ArtifactId,
-    /// The job it belongs to.
-    pub job: JobId,
     /// Which result of the job, from 0.
     pub index: u32,
     /// Media type.
@@ -21,6 +19,7 @@ pub struct Artifact {
     /// Size of the object.
     pub size_bytes: u64,
     /// SHA-256 of the object.
+    #[serde(with = "hex::serde")]
     pub sha256: Vec<u8>,
     /// Width in pixels; `None` for a caption.
     pub width: Option<u32>,
@@ -134,42 +133,6 @@ impl Store {
         .await?;
         self.pending.job(lease.job);
         Ok(if held.is_some() { Recorded::Stored } else { Recorded::LeaseGone })
-    }
-
-    /// The results of these jobs, by job and index.
-    ///
-    /// # Errors
-    /// When the database is unavailable.
-    pub(crate) async fn artifacts_of(&self, jobs: &[JobId]) -> Result<Vec<Artifact>, Error> {
-        if jobs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let uuids: Vec<Uuid> = jobs.iter().map(|job| job.as_uuid()).collect();
-        sqlx::query!(
-            "select id, job_id, index, content_type, size_bytes, sha256, width, height, seed, nsfw, text
-             from artifacts where job_id = any($1) order by job_id, index",
-            &uuids
-        )
-        .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(|row| {
-            let at = At { table: "artifacts", id: row.id };
-            Ok(Artifact {
-                id: ArtifactId::from_uuid(row.id),
-                job: JobId::from_uuid(row.job_id),
-                index: at.integer("index", row.index)?,
-                content_type: row.content_type,
-                size_bytes: at.integer("size_bytes", row.size_bytes)?,
-                sha256: row.sha256,
-                width: row.width.map(|side| at.integer("width", side)).transpose()?,
-                height: row.height.map(|side| at.integer("height", side)).transpose()?,
-                seed: row.seed.map(|seed| at.integer("seed", seed)).transpose()?,
-                nsfw: row.nsfw,
-                text: row.text,
-            })
-        })
-        .collect()
     }
 
     /// Where a result lies; `None` once its job is deleted or past its retention.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{BatchId, FileId, JobState, JobWebhook, TenantId};
+use darkroom_jobs::{BatchId, FileId, JobState, TenantId};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::accept::together::insert_jobs;
 use crate::pool::Transaction;
 use crate::rows::At;
 use crate::webhooks::words;
@@ -108,7 +109,8 @@ impl Store {
             transaction.roll_back().await?;
             return Ok(Made::FilesGone(gone));
         }
-        insert_jobs(&mut transaction, new).await?;
+        let jobs: Vec<&NewJob> = new.jobs.iter().collect();
+        insert_jobs(&mut transaction, &jobs, Some(new.id)).await?;
         insert_webhooks(&mut transaction, new).await?;
         transaction.commit().await?;
         Ok(Made::Yes)
@@ -206,59 +208,6 @@ async fn use_files(transaction: &mut Transaction, new: &NewBatch) -> Result<Vec<
     .execute(transaction)
     .await?;
     Ok(named.into_iter().filter(|id| !found.contains(&id.as_uuid())).collect())
-}
-
-/// Every job with its request and the row that becomes its first ticket.
-async fn insert_jobs(transaction: &mut Transaction, new: &NewBatch) -> Result<(), Error> {
-    let jobs = &new.jobs;
-    let options = || jobs.iter().map(|job| &job.submission.options);
-    let json = |value: serde_json::Result<Value>, at: &NewJob| {
-        value.map_err(|error| Error::bad_row("job_requests", "task", at.id.as_uuid(), error))
-    };
-    let tasks = jobs.iter().map(|job| json(serde_json::to_value(&job.submission.task), job));
-    let metadata = jobs.iter().map(|job| json(serde_json::to_value(&job.submission.options.metadata), job));
-    sqlx::query!(
-        r#"
-        with item as (
-            select * from unnest($1::uuid[], $2::text[], $3::smallint[], $4::smallint[], $5::bigint[], $6::numeric[],
-                                 $7::text[], $8::float8[], $9::float8[], $10::jsonb[], $11::jsonb[], $12::bytea[],
-                                 $17::bool[])
-                as i (id, lane, class, max_attempts, units, price, currency, deadline_s, retention_s, task, metadata,
-                      request_hash, told_early)
-        ), job as (
-            insert into jobs (id, tenant_id, lane, class, max_attempts, units, price, currency, deadline, expires_at,
-                              api_key_id, batch_id, told_early)
-            select id, $13, lane, class, max_attempts, units, price, currency,
-                   now() + least(deadline_s, retention_s) * interval '1 second',
-                   now() + retention_s * interval '1 second', $14, $15, told_early
-            from item
-        ), request as (
-            insert into job_requests (job_id, task, metadata, request_hash, traceparent)
-            select id, task, metadata, request_hash, $16 from item
-        )
-        insert into outbox (lane) select lane from item
-        "#,
-        &jobs.iter().map(|job| job.id.as_uuid()).collect::<Vec<_>>(),
-        &jobs.iter().map(|job| job.submission.lane.to_string()).collect::<Vec<_>>(),
-        &options().map(|options| options.priority.class()).collect::<Vec<_>>(),
-        &jobs.iter().map(|job| i16::try_from(job.max_attempts).unwrap_or(i16::MAX)).collect::<Vec<_>>(),
-        &jobs.iter().map(NewJob::units).collect::<Vec<_>>(),
-        &jobs.iter().map(|job| job.price).collect::<Vec<_>>(),
-        &jobs.iter().map(|job| job.currency.clone()).collect::<Vec<_>>(),
-        &options().map(|it| it.deadline.unwrap_or(it.retention).as_secs_f64()).collect::<Vec<_>>(),
-        &options().map(|options| options.retention.as_secs_f64()).collect::<Vec<_>>(),
-        &tasks.collect::<Result<Vec<_>, Error>>()?,
-        &metadata.collect::<Result<Vec<_>, Error>>()?,
-        &jobs.iter().map(|job| job.request_hash.to_vec()).collect::<Vec<_>>(),
-        new.tenant.as_uuid(),
-        jobs.first().and_then(|job| job.api_key),
-        new.id.as_uuid(),
-        jobs.first().and_then(|job| job.traceparent.clone()),
-        &options().map(|it| it.webhook.as_ref().is_some_and(JobWebhook::is_told_early)).collect::<Vec<_>>()
-    )
-    .execute(transaction)
-    .await?;
-    Ok(())
 }
 
 /// The webhooks that jobs of a batch name: one endpoint for each URL and form, as in [`Store::accept`].

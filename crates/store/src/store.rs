@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+use crate::accept::together::Gathering;
 use crate::changes::Pending;
 use crate::pool::{ACQUIRE_TIMEOUT, Pool};
 use crate::{Error, StoreConfig};
@@ -17,6 +18,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Store {
     pub(crate) pool: Pool,
     pub(crate) pending: Arc<Pending>,
+    pub(crate) gathering: Arc<Gathering>,
     pub(crate) lease: Duration,
 }
 
@@ -32,7 +34,7 @@ impl Store {
         probe.await.map_err(|_| sqlx::Error::PoolTimedOut)??.close().await?;
         let pool = Pool::new(options, config.pooled_connections());
         let lease = Duration::from_secs(config.lease_seconds);
-        Ok(Self { pool, pending: Arc::default(), lease })
+        Ok(Self { pool, pending: Arc::default(), gathering: Arc::default(), lease })
     }
 
     /// How long a lease lasts without a heartbeat.

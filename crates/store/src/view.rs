@@ -1,16 +1,19 @@
 //! Jobs as their owners see them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use darkroom_jobs::{BatchId, Failure, JobId, JobState, JobWebhook, Lane, Priority, Task, TenantId, Warning};
+use darkroom_jobs::{
+    BatchId, Failure, JobId, JobState, JobWebhook, Lane, Priority, Submission, Task, TenantId, Warning,
+};
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::accept::Stamp;
 use crate::pool::Transaction;
 use crate::rows::At;
-use crate::{Artifact, Error, Store};
+use crate::{Artifact, Error, NewJob, Store};
 
 /// A job with everything its owner may see.
 #[derive(Debug, Clone)]
@@ -140,6 +143,7 @@ struct JobRow {
     progress: Option<serde_json::Value>,
     timings: Option<serde_json::Value>,
     warnings: serde_json::Value,
+    artifacts: serde_json::Value,
     replay_of: Option<Uuid>,
     replayed_by: Option<Uuid>,
     batch_id: Option<Uuid>,
@@ -208,12 +212,48 @@ impl TryFrom<JobRow> for Job {
                 .transpose()?,
             timings: row.timings.map(|value| attempt.json("timings", value)).transpose()?,
             warnings: At { table: "job_warnings", id: row.id }.json("detail", row.warnings)?,
-            artifacts: Vec::new(),
+            artifacts: At { table: "artifacts", id: row.id }.json("job_id", row.artifacts)?,
             replay_of: row.replay_of.map(JobId::from_uuid),
             replayed_by: row.replayed_by.map(JobId::from_uuid),
             batch: row.batch_id.map(BatchId::from_uuid),
             webhook,
         })
+    }
+}
+
+impl Job {
+    /// A job that was just accepted.
+    pub(crate) fn accepted(new: &NewJob, stamp: Stamp) -> Self {
+        let Submission { lane, task, options } = new.submission.clone();
+        Self {
+            id: new.id,
+            tenant: new.tenant,
+            lane,
+            priority: options.priority,
+            state: JobState::Queued,
+            version: stamp.version,
+            attempts: 0,
+            failures: 0,
+            price: stamp.price.normalize(),
+            cost: None,
+            currency: new.currency.clone(),
+            created_at: stamp.created_at,
+            started_at: None,
+            finished_at: None,
+            deadline: stamp.deadline,
+            expires_at: stamp.expires_at,
+            failure: None,
+            task,
+            metadata: options.metadata,
+            progress: None,
+            timings: None,
+            warnings: Vec::new(),
+            artifacts: Vec::new(),
+            replay_of: None,
+            replayed_by: None,
+            batch: None,
+            webhook: options.webhook,
+        }
     }
 }
 
@@ -233,7 +273,15 @@ impl Store {
                       (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
-                       from job_warnings w where w.job_id = j.id) as "warnings!"
+                       from job_warnings w where w.job_id = j.id) as "warnings!",
+                      (select coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'index', a.index,
+                                                                    'content_type', a.content_type,
+                                                                    'size_bytes', a.size_bytes,
+                                                                    'sha256', encode(a.sha256, 'hex'),
+                                                                    'width', a.width, 'height', a.height,
+                                                                    'seed', a.seed, 'nsfw', a.nsfw, 'text', a.text)
+                                                 order by a.index), '[]')
+                       from artifacts a where a.job_id = j.id) as "artifacts!"
                from jobs j
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt
@@ -245,10 +293,7 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let mut jobs = vec![Job::try_from(row)?];
-        self.attach_artifacts(&mut jobs).await?;
-        Ok(jobs.pop())
+        row.map(Job::try_from).transpose()
     }
 
     /// A page of a tenant's jobs, newest first.
@@ -271,7 +316,15 @@ impl Store {
                       (select id from jobs replay where replay.replay_of = j.id) as replayed_by,
                       (select coalesce(jsonb_agg(jsonb_build_object('code', w.code, 'message', w.message, 'detail',
                                                                     w.detail) order by w.id), '[]')
-                       from job_warnings w where w.job_id = j.id) as "warnings!"
+                       from job_warnings w where w.job_id = j.id) as "warnings!",
+                      (select coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'index', a.index,
+                                                                    'content_type', a.content_type,
+                                                                    'size_bytes', a.size_bytes,
+                                                                    'sha256', encode(a.sha256, 'hex'),
+                                                                    'width', a.width, 'height', a.height,
+                                                                    'seed', a.seed, 'nsfw', a.nsfw, 'text', a.text)
+                                                 order by a.index), '[]')
+                       from artifacts a where a.job_id = j.id) as "artifacts!"
                from jobs j
                join job_requests r on r.job_id = j.id
                left join attempts a on a.job_id = j.id and a.number = j.attempt
@@ -298,21 +351,7 @@ impl Store {
         .fetch_all(&mut transaction)
         .await?;
         transaction.commit().await?;
-        let mut jobs = rows.into_iter().map(Job::try_from).collect::<Result<Vec<_>, _>>()?;
-        self.attach_artifacts(&mut jobs).await?;
-        Ok(jobs)
-    }
-
-    async fn attach_artifacts(&self, jobs: &mut [Job]) -> Result<(), Error> {
-        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
-        let mut by_job: HashMap<JobId, Vec<Artifact>> = HashMap::new();
-        for artifact in self.artifacts_of(&ids).await? {
-            by_job.entry(artifact.job).or_default().push(artifact);
-        }
-        for job in jobs {
-            job.artifacts = by_job.remove(&job.id).unwrap_or_default();
-        }
-        Ok(())
+        rows.into_iter().map(Job::try_from).collect()
     }
 
     /// Version, state and progress of each of these jobs that still exists, whoever owns it: for callers that have

@@ -26,6 +26,7 @@ mod settle;
 mod states;
 mod sweep;
 mod tenants;
+mod together;
 mod usage;
 mod warnings;
 mod webhooks;
