@@ -1,5 +1,5 @@
 //! Whether another job is accepted: limits of its key and its tenant (429), and what the whole deployment can bear
-//! (503). Counts are a second old at most, plus what this process has accepted since, so that accepting stays one
+//! (503). Counts are a second or two old, plus what this process has accepted since, so that accepting stays one
 //! statement. While the database does not count, the last counts serve for a while; after that jobs are accepted,
 //! since a database that is that far gone refuses them by itself.
 

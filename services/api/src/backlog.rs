@@ -1,14 +1,17 @@
-//! What waits and what runs, a second old at most: one query a second, however many requests ask, and none while
-//! nobody does.
+//! What waits and what runs: one query a second, however many requests ask, and none while nobody does. Where the last
+//! answer is hardly older than that, nobody waits for the next one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use darkroom_store::{Backlog, NewJob, Store};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout};
 
-/// How old an answer may be.
-const MAX_AGE: Duration = Duration::from_secs(1);
+/// How often the database is asked.
+const PERIOD: Duration = Duration::from_secs(1);
+/// An answer that is older than this is waited for.
+const MAX_AGE: Duration = Duration::from_secs(2);
 /// An answer is kept for at least so many times as long as it took, so that a queue that is too long for its
 /// database does not become the database's only business.
 const REST: u32 = 10;
@@ -39,6 +42,10 @@ impl Latest {
     fn is_due(&self) -> bool {
         self.until.is_none_or(|until| until <= Instant::now())
     }
+
+    fn is_fresh(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|(_, asked)| asked.elapsed() < MAX_AGE)
+    }
 }
 
 impl Backlogs {
@@ -46,14 +53,15 @@ impl Backlogs {
         Self { store, latest: Arc::default(), asking: Arc::default() }
     }
 
-    /// The latest one; `None` when the database has not told for a while. Whoever comes while it is asked for waits
-    /// for the same answer.
+    /// The latest one; `None` when the database has not told for a while. Whoever has to wait for it waits for the same
+    /// answer as all the others.
     pub(crate) async fn latest(&self) -> Option<Arc<Backlog>> {
         if self.lock().is_due() {
-            let _asking = self.asking.lock().await;
-            // Somebody else may have asked meanwhile.
-            if self.lock().is_due() {
-                self.ask().await;
+            if !self.lock().is_fresh() {
+                self.ask(self.asking.clone().lock_owned().await).await;
+            } else if let Ok(turn) = self.asking.clone().try_lock_owned() {
+                let backlogs = self.clone();
+                tokio::spawn(async move { backlogs.ask(turn).await });
             }
         }
         let latest = self.lock();
@@ -61,14 +69,18 @@ impl Backlogs {
         (read.elapsed() < MAX_STALE).then(|| backlog.clone())
     }
 
-    async fn ask(&self) {
+    async fn ask(&self, _turn: OwnedMutexGuard<()>) {
+        // Somebody else may have asked meanwhile.
+        if !self.lock().is_due() {
+            return;
+        }
         let asked = Instant::now();
         let backlog = self.read().await;
         let mut latest = self.lock();
         if let Some(backlog) = backlog {
             latest.backlog = Some((Arc::new(backlog), asked));
         }
-        latest.until = Some(Instant::now() + MAX_AGE.max(asked.elapsed() * REST));
+        latest.until = Some(Instant::now() + PERIOD.max(asked.elapsed() * REST));
     }
 
     async fn read(&self) -> Option<Backlog> {
