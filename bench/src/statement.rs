@@ -23,11 +23,6 @@ pub(crate) fn job() -> &'static str {
     of(include_str!("../../crates/store/src/view.rs"), "job")
 }
 
-/// That for the results of a job.
-pub(crate) fn artifacts() -> &'static str {
-    of(include_str!("../../crates/store/src/artifacts.rs"), "artifacts_of")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,12 +30,9 @@ mod tests {
     #[test]
     fn statements_are_found_whole() {
         assert!(
-            accept().trim_start().starts_with("--") && accept().trim_end().ends_with("select id from job")
+            accept().trim_start().starts_with("--") && accept().trim_end().ends_with("expires_at from job")
         );
         assert!(job().starts_with("select j.id") && job().contains("where j.id = $1 and j.tenant_id = $2"));
-        assert!(
-            artifacts().starts_with("select id, job_id") && artifacts().ends_with("order by job_id, index")
-        );
     }
 
     #[test]

@@ -13,13 +13,14 @@ use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::pool::{ACQUIRE_TIMEOUT, within};
 use crate::{Error, Store};
 
 const JOBS_CHANNEL: &str = "darkroom_jobs";
 const OUTBOX_CHANNEL: &str = "darkroom_outbox";
-/// Changes within this time share one announcement.
+/// The shortest time between two announcements; changes within it share one.
 const DEBOUNCE: Duration = Duration::from_millis(2);
 /// After so much silence a listener asks whether the database is still there.
 const QUIET: Duration = Duration::from_secs(10);
@@ -31,8 +32,10 @@ const IDS_PER_NOTIFY: usize = 200;
 const MAX_PENDING: usize = 10_000;
 
 /// Changes that were committed and not announced yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pending {
+    /// Tells announcements of this process from others'.
+    origin: String,
     changed: Mutex<Changed>,
     wake: Notify,
 }
@@ -41,6 +44,13 @@ pub(crate) struct Pending {
 struct Changed {
     jobs: BTreeSet<JobId>,
     outbox: bool,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        let origin = format!("from-{}", Uuid::now_v7());
+        Self { origin, changed: Mutex::default(), wake: Notify::default() }
+    }
 }
 
 impl Pending {
@@ -73,10 +83,12 @@ pub enum Change {
     Unknown,
 }
 
-/// Announcements from every process.
+/// Announcements from every process, or from every other one.
 #[derive(Debug)]
 pub struct Changes {
     listener: PgListener,
+    /// Whose announcements are passed over.
+    without: Option<String>,
 }
 
 impl Changes {
@@ -87,13 +99,22 @@ impl Changes {
     pub async fn next(&mut self) -> Result<Change, Error> {
         loop {
             match timeout(QUIET, self.listener.try_recv()).await {
-                Ok(received) => {
-                    return Ok(received?.map_or(Change::Unknown, |notification| parse(&notification)));
-                }
+                Ok(received) => match received? {
+                    Some(notification) if self.is_own(&notification) => {}
+                    Some(notification) => return Ok(parse(&notification)),
+                    None => return Ok(Change::Unknown),
+                },
                 // A connection that has gone silent looks like one on which nothing happens.
-                Err(_) => within(PATIENCE, sqlx::query("select 1").execute(&mut self.listener)).await?,
-            };
+                Err(_) => {
+                    within(PATIENCE, sqlx::query("select 1").execute(&mut self.listener)).await?;
+                }
+            }
         }
+    }
+
+    fn is_own(&self, notification: &PgNotification) -> bool {
+        let origin = notification.payload().split(',').next();
+        self.without.is_some() && origin == self.without.as_deref()
     }
 }
 
@@ -101,6 +122,7 @@ fn parse(notification: &PgNotification) -> Change {
     if notification.channel() == OUTBOX_CHANNEL {
         return Change::Outbox;
     }
+    // The first entry names the process that announces; earlier releases leave it out.
     Change::Jobs(notification.payload().split(',').filter_map(|id| id.parse().ok()).collect())
 }
 
@@ -112,8 +134,9 @@ impl Store {
                 () = self.pending.wake.notified() => {}
                 () = cancel.cancelled() => return self.announce_pending().await,
             }
-            tokio::time::sleep(DEBOUNCE).await;
+            // What comes after a quiet while is told at once, what comes right after that together.
             self.announce_pending().await;
+            tokio::time::sleep(DEBOUNCE).await;
         }
     }
 
@@ -121,10 +144,11 @@ impl Store {
         let changed = self.pending.take();
         let ids: Vec<JobId> = changed.jobs.into_iter().collect();
         let jobs = ids.chunks(IDS_PER_NOTIFY).map(|ids| {
-            let payload = ids.iter().map(JobId::to_string).collect::<Vec<_>>().join(",");
+            let mut payload = self.pending.origin.clone();
+            ids.iter().for_each(|id| payload.extend([",", &id.to_string()]));
             (JOBS_CHANNEL, payload)
         });
-        let outbox = changed.outbox.then(|| (OUTBOX_CHANNEL, String::new()));
+        let outbox = changed.outbox.then(|| (OUTBOX_CHANNEL, self.pending.origin.clone()));
         let (channels, payloads): (Vec<String>, Vec<String>) =
             jobs.chain(outbox).map(|(channel, payload)| (channel.to_owned(), payload)).unzip();
         if channels.is_empty() {
@@ -148,10 +172,22 @@ impl Store {
     /// # Errors
     /// When the database is unavailable.
     pub async fn changes(&self) -> Result<Changes, Error> {
+        self.listen(None).await
+    }
+
+    /// The same, but for what this process commits itself.
+    ///
+    /// # Errors
+    /// When the database is unavailable.
+    pub async fn changes_by_others(&self) -> Result<Changes, Error> {
+        self.listen(Some(self.pending.origin.clone())).await
+    }
+
+    async fn listen(&self, without: Option<String>) -> Result<Changes, Error> {
         let one = PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE_TIMEOUT);
         let pool = one.connect_lazy_with(self.pool.options().clone());
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.listen_all([JOBS_CHANNEL, OUTBOX_CHANNEL]).await?;
-        Ok(Changes { listener })
+        Ok(Changes { listener, without })
     }
 }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use darkroom_jobs::{JobId, Lane, LeaseToken, Task, TenantId, WorkerId};
+use serde::Deserialize;
+use serde_json::Value;
 
 use crate::rows::At;
 use crate::{Error, Store};
@@ -52,11 +54,13 @@ pub struct LeasedJob {
     pub waited_s: f64,
     /// W3C trace context of the submission.
     pub traceparent: Option<String>,
+    /// Whether somebody looks on, as [`Store::watched_jobs`] tells later.
+    pub watched: bool,
 }
 
 /// What became of one question for work.
 enum Tried {
-    Leased(JobId),
+    Leased(LeasedJob),
     /// Nothing was free, but a tenant with a limit has a job that could be leased if nobody else is just doing so.
     Contended,
     Nothing,
@@ -90,8 +94,8 @@ impl Store {
             tries -= 1;
             match self.try_lease(request).await? {
                 Tried::Leased(job) => {
-                    self.pending.job(job);
-                    return self.find_lease(request.token).await;
+                    self.pending.job(job.lease.job);
+                    return Ok(Some(job));
                 }
                 Tried::Contended if tries > 0 => tokio::time::sleep(Self::TRY_PAUSE).await,
                 Tried::Contended | Tried::Nothing => return Ok(None),
@@ -178,13 +182,19 @@ impl Store {
                 set state = 'running', version = version + 1, attempt = attempt + 1, lease_token = $2,
                     started_at = coalesce(started_at, now())
                 from pick where j.id = pick.id and j.state = 'queued'
-                returning j.id, j.attempt, j.lane, j.tenant_id
+                returning j.id, j.attempt, j.lane, j.tenant_id, j.failures, j.max_attempts, j.created_at
             ), attempt as (
                 insert into attempts (job_id, number, worker_id, lane, tenant_id, lease_token, lease_expires_at)
                 select id, attempt, $1, lane, tenant_id, $2, now() + $5 * interval '1 second' from leased
-                returning job_id
             )
-            select (select job_id from attempt) as job,
+            select (select jsonb_build_object('id', j.id, 'tenant_id', j.tenant_id, 'lane', j.lane, 'attempt', j.attempt,
+                                              'failures', j.failures, 'max_attempts', j.max_attempts, 'task', r.task,
+                                              'traceparent', r.traceparent,
+                                              'waited_s', extract(epoch from now() - j.created_at),
+                                              'done', array(select index from artifacts where job_id = j.id order by index),
+                                              'watched', exists(select from job_watchers
+                                                                where job_id = j.id and watched_until > now()))
+                    from leased j join job_requests r on r.job_id = j.id) as job,
                    exists (select from ranked where max_running is not null) as "limited!"
             "#,
             request.worker.as_uuid(),
@@ -198,7 +208,7 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok(match row.job {
-            Some(job) => Tried::Leased(JobId::from_uuid(job)),
+            Some(job) => Tried::Leased(leased(job, request.token)?),
             None if row.limited => Tried::Contended,
             None => Tried::Nothing,
         })
@@ -210,9 +220,14 @@ impl Store {
     /// When the database is unavailable.
     pub async fn find_lease(&self, token: LeaseToken) -> Result<Option<LeasedJob>, Error> {
         let row = sqlx::query!(
-            r#"select j.id, j.tenant_id, j.lane, j.attempt, j.failures, j.max_attempts, r.task, r.traceparent,
-                      extract(epoch from a.leased_at - j.created_at)::float8 as "waited_s!",
-                      array(select index from artifacts where job_id = j.id order by index) as "done!"
+            r#"select jsonb_build_object('id', j.id, 'tenant_id', j.tenant_id, 'lane', j.lane, 'attempt', j.attempt,
+                                         'failures', j.failures, 'max_attempts', j.max_attempts, 'task', r.task,
+                                         'traceparent', r.traceparent,
+                                         'waited_s', extract(epoch from a.leased_at - j.created_at),
+                                         'done', array(select index from artifacts where job_id = j.id order by index),
+                                         'watched', exists(select from job_watchers
+                                                           where job_id = j.id and watched_until > now()))
+                      as "job!"
                from attempts a
                join jobs j on j.id = a.job_id and j.lease_token = a.lease_token
                join job_requests r on r.job_id = j.id
@@ -221,19 +236,40 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        let Some(row) = row else { return Ok(None) };
-        let at = At { table: "jobs", id: row.id };
-        let done = row.done.into_iter().map(|index| at.integer("index", index)).collect::<Result<_, _>>()?;
-        Ok(Some(LeasedJob {
-            lease: Lease { job: JobId::from_uuid(row.id), attempt: row.attempt, token },
-            tenant: TenantId::from_uuid(row.tenant_id),
-            lane: at.word("lane", &row.lane)?,
-            task: at.json("task", row.task)?,
-            failures: at.integer("failures", row.failures)?,
-            max_attempts: at.integer("max_attempts", row.max_attempts)?,
-            done,
-            waited_s: row.waited_s,
-            traceparent: row.traceparent,
-        }))
+        row.map(|row| leased(row.job, token)).transpose()
     }
+}
+
+/// What the two statements above tell of a job.
+#[derive(Deserialize)]
+struct LeasedRow {
+    id: JobId,
+    tenant_id: TenantId,
+    lane: String,
+    attempt: i32,
+    failures: u16,
+    max_attempts: u16,
+    task: Value,
+    traceparent: Option<String>,
+    waited_s: f64,
+    done: Vec<u32>,
+    watched: bool,
+}
+
+fn leased(row: Value, token: LeaseToken) -> Result<LeasedJob, Error> {
+    let id = row["id"].to_string();
+    let row: LeasedRow = At { table: "jobs", id: &*id }.json("attempt", row)?;
+    let at = At { table: "jobs", id: row.id };
+    Ok(LeasedJob {
+        lease: Lease { job: row.id, attempt: row.attempt, token },
+        tenant: row.tenant_id,
+        lane: at.word("lane", &row.lane)?,
+        task: at.json("task", row.task)?,
+        failures: row.failures,
+        max_attempts: row.max_attempts,
+        done: row.done,
+        waited_s: row.waited_s,
+        traceparent: row.traceparent,
+        watched: row.watched,
+    })
 }

@@ -33,7 +33,8 @@ impl Store {
                 order by available_at limit $1
                 for update skip locked
             ))
-            returning id, lane
+            -- Not synced to disk: what is lost of it is done again.
+            returning id, lane, set_config('synchronous_commit', 'off', true) as relaxed
             "#,
             limit,
             Self::CLAIM_SECONDS
@@ -56,7 +57,14 @@ impl Store {
     /// # Errors
     /// When the database is unavailable; the tickets will be published again.
     pub async fn delete_outbox(&self, ids: &[i64]) -> Result<(), Error> {
-        sqlx::query!("delete from outbox where id = any($1)", ids).execute(&self.pool).await?;
+        // Not synced to disk, as above.
+        sqlx::query!(
+            "delete from outbox where id = any($1)
+             returning set_config('synchronous_commit', 'off', true) as relaxed",
+            ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
         Ok(())
     }
 

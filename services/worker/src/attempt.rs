@@ -11,7 +11,7 @@ use crate::device::{Ran, Said, Trouble, Work};
 use crate::failure::{self, Cause};
 use crate::measure;
 use crate::outputs::{self, Results};
-use crate::running::{Registered, Stop};
+use crate::running::{Registered, Stop, Watched};
 use crate::stages::{Stage, Stages};
 use crate::watchdog::{self, Limits};
 use crate::worker::Worker;
@@ -51,6 +51,9 @@ impl Attempt<'_> {
     async fn run(self) {
         measure::attempt_started(&self.leased.lane);
         darkroom_ops::crash_point("worker.leased");
+        if self.leased.watched {
+            self.registered.attempt().watch(Watched::Yes);
+        }
         tracing::info!(queued_s = self.leased.waited_s, failures = self.leased.failures, "attempt started");
         if self.worker.shutdown.soft.is_cancelled() {
             // The lease was granted while the request to stop came in.

@@ -124,7 +124,7 @@ impl Worker {
     }
 
     async fn hear(&self, news: &Notify) -> Heard {
-        let mut changes = match self.store.changes().await {
+        let mut changes = match self.store.changes_by_others().await {
             Ok(changes) => changes,
             Err(error) => return Heard::Failed(error),
         };

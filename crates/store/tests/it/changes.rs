@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use darkroom_store::Change;
 use darkroom_store::testing::TestDatabase;
+use darkroom_store::{Change, Store};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -27,5 +27,35 @@ async fn what_one_process_commits_the_others_hear_of() {
     cancel.cancel();
     announcing.await.unwrap();
     drop(changes);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_process_that_listens_to_others_does_not_hear_itself() {
+    let database = TestDatabase::create().await;
+    let other = Store::connect(&database.config, "other").await.unwrap();
+    let own = database.store.clone();
+    let owner = tenant(&own, "a").await;
+    let (mut all, mut others) = (own.changes().await.unwrap(), own.changes_by_others().await.unwrap());
+    let cancel = CancellationToken::new();
+    let announcing = async {
+        tokio::join!(own.announce(&cancel), other.announce(&cancel));
+    };
+    let scenario = async {
+        let first = accept(&own, new_job(owner)).await;
+        own.cancel(owner, first).await.unwrap();
+        while all.next().await.unwrap() != Change::Jobs(vec![first]) {}
+        let second = accept(&other, new_job(owner)).await;
+        other.cancel(owner, second).await.unwrap();
+        loop {
+            match others.next().await.unwrap() {
+                Change::Jobs(jobs) => break assert_eq!(jobs, [second]),
+                change => assert_eq!(change, Change::Outbox),
+            }
+        }
+        cancel.cancel();
+    };
+    timeout(Duration::from_secs(10), async { tokio::join!(announcing, scenario) }).await.expect("announced");
+    drop((all, others, other));
     database.drop_database().await;
 }
