@@ -18,8 +18,9 @@ use crate::failure::Cause;
 use crate::stages::{Stage, Stages};
 use crate::worker::Worker;
 
-/// Results that may wait beside the one that is being stored; then the device waits.
-pub(crate) const WAITING: usize = 1;
+/// Results that may wait beside the one that is being stored; then the device waits. A preview may take the
+/// place of one.
+pub(crate) const WAITING: usize = 2;
 /// How long to try to record a result while the database is away.
 const RECORD_BOUND: Duration = Duration::from_secs(60);
 
