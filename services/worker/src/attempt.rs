@@ -12,12 +12,14 @@ use crate::failure::{self, Cause};
 use crate::measure;
 use crate::outputs::{self, Results};
 use crate::running::{Registered, Stop, Watched};
+use crate::slots::Slot;
 use crate::stages::{Stage, Stages};
 use crate::watchdog::{self, Limits};
 use crate::worker::Worker;
 
-/// Carries a leased job through. When this returns, the attempt is settled, or nobody can settle it from here.
-pub(crate) async fn run(worker: &Worker, leased: LeasedJob) {
+/// Carries a leased job through, and gives the slot to another once the device has done its part. When this
+/// returns, the attempt is settled, or nobody can settle it from here.
+pub(crate) async fn run(worker: &Worker, leased: LeasedJob, slot: Slot) {
     let span = tracing::info_span!(
         "attempt",
         job = %leased.lease.job,
@@ -29,7 +31,7 @@ pub(crate) async fn run(worker: &Worker, leased: LeasedJob) {
     let queued = Duration::try_from_secs_f64(leased.waited_s).unwrap_or_default();
     let stages = Stages::new(leased.lane.clone(), queued);
     let registered = worker.running.begin(leased.lease);
-    Attempt { worker, leased, registered, stages }.run().instrument(span).await;
+    Attempt { worker, leased, registered, stages }.run(slot).instrument(span).await;
 }
 
 struct Attempt<'a> {
@@ -48,7 +50,7 @@ enum Ending {
 }
 
 impl Attempt<'_> {
-    async fn run(self) {
+    async fn run(self, slot: Slot) {
         measure::attempt_started(&self.leased.lane);
         darkroom_ops::crash_point("worker.leased");
         if self.leased.watched {
@@ -59,7 +61,9 @@ impl Attempt<'_> {
             // The lease was granted while the request to stop came in.
             self.stop(Stop::Draining);
         }
-        let ended = self.perform().await;
+        // An attempt that fails keeps its slot until it is settled: why it failed decides what may be leased.
+        let mut slot = Some(slot);
+        let ended = self.perform(&mut slot).await;
         let hung = matches!(ended, Err(Cause::Stalled { hung: true, .. }));
         if hung {
             self.registered.silence();
@@ -72,7 +76,7 @@ impl Attempt<'_> {
         }
     }
 
-    async fn perform(&self) -> Result<Option<Ran>, Cause> {
+    async fn perform(&self, slot: &mut Option<Slot>) -> Result<Option<Ran>, Cause> {
         if self.leased.done.len() as u64 >= u64::from(self.leased.task.artifacts()) {
             // An earlier attempt ended between its last result and its settlement.
             return Ok(None);
@@ -85,7 +89,11 @@ impl Attempt<'_> {
         let submitted = Instant::now();
         let answer = self.unless_stopped(self.worker.device.submit(work)).await?;
         let limits = Limits { timeout: self.timeout(), stall: self.worker.stall };
-        let device = watchdog::wait(answer, self.registered.attempt(), limits);
+        let device = async {
+            let ran = watchdog::wait(answer, self.registered.attempt(), limits).await?;
+            drop(slot.take());
+            Ok(ran)
+        };
         let (ran, stored) = tokio::join!(device, self.store(results));
         // A failed upload stops the device, so the device's own words come second.
         match (ran, stored) {

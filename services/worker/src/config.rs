@@ -82,8 +82,8 @@ pub struct WorkerConfig {
     #[arg(long, env = "DARKROOM_DEVICE", value_name = "DARKROOM_DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 
-    /// Leases held at once, 1 to 64. One job runs on the device at a time; further slots fetch and upload
-    /// meanwhile.
+    /// Jobs taken at once, 1 to 64. One runs on the device at a time; the others fetch their inputs and wait for it.
+    /// One more at most has left the device and is being stored.
     #[arg(
         long,
         env = "DARKROOM_SLOTS",

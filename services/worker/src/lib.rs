@@ -1,9 +1,10 @@
 //! The worker: leases attempts, runs them on a device, stores what they make and settles them.
 //!
-//! A process has one device and a few slots. A slot is woken by a ticket or by its own probe, leases the best
-//! job of every lane the worker serves, carries the attempt through (fetch, inference, encode, upload,
-//! settle) and leases again before it waits. One operating system thread owns the device; one loop of
-//! heartbeats speaks for all leases, apart from inference.
+//! A process has one device and a few slots. A carrier that has one is woken by a ticket or by its own probe,
+//! leases the best job of every lane the worker serves, carries the attempt through (fetch, inference, encode,
+//! upload, settle) and leases again before it waits. It gives its slot to another carrier once the device has
+//! done its part, so that the next job begins while results are stored. One operating system thread owns the
+//! device; one loop of heartbeats speaks for all leases, apart from inference.
 //!
 //! Invariants: every write names its lease, so a worker whose lease is gone changes nothing; a ticket is
 //! acknowledged only after its attempt is settled, and never matters; no transaction is open during

@@ -22,7 +22,7 @@ use crate::wake::Wake;
 use crate::worker::{Parts, Worker};
 use crate::{DeviceChoice, Settings, WorkerConfig, measure, memory, slots};
 
-/// How long slots have to settle what they give back.
+/// How long carriers have to settle what they give back.
 const GIVE_BACK_BOUND: Duration = Duration::from_secs(8);
 
 /// Runs a worker until it is asked to stop, or cannot go on.
@@ -44,10 +44,17 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     let device = Device::start(setup, usize::from(settings.worker.slots));
     let device = device.context("failed to start the device's thread")?;
     let Some(store) = connect(&settings.store, soft).await? else { return Ok(()) };
-    let stall = Duration::from_secs(settings.worker.stall_seconds);
-    let shutdown = context.shutdown.clone();
-    let worker =
-        Arc::new(Worker::new(Parts { store, blobs, served, library, model_store, device, stall, shutdown }));
+    let worker = Arc::new(Worker::new(Parts {
+        store,
+        blobs,
+        served,
+        library,
+        model_store,
+        device,
+        slots: settings.worker.slots,
+        stall: Duration::from_secs(settings.worker.stall_seconds),
+        shutdown: context.shutdown.clone(),
+    }));
     add_checks(&context.readiness, &worker);
 
     let over = CancellationToken::new();
@@ -169,19 +176,19 @@ async fn serve(worker: &Arc<Worker>, settings: &Settings) -> anyhow::Result<()> 
     let subscription = Subscription { lanes: worker.served.lanes(), prefetch: settings.worker.slots };
     let tickets = Tickets::start(&settings.queue, subscription, soft.clone());
     let wake = Arc::new(Wake::new(tickets, soft.clone()));
-    let mut slots = JoinSet::new();
-    for _ in 0..settings.worker.slots {
-        slots.spawn(slots::run(worker.clone(), wake.clone()));
+    let mut carriers = JoinSet::new();
+    for _ in 0..slots::carriers(settings.worker.slots) {
+        carriers.spawn(slots::carry(worker.clone(), wake.clone()));
     }
     let outcome = tokio::select! {
         biased;
         failure = beyond_help(worker) => Err(failure),
         () = soft.cancelled() => Ok(()),
-        Some(ended) = slots.join_next() => Err(anyhow!("a slot ended: {ended:?}")),
+        Some(ended) = carriers.join_next() => Err(anyhow!("a carrier ended: {ended:?}")),
     };
     soft.cancel();
     let grace = Duration::from_secs(settings.worker.grace_seconds);
-    let drained = drain(worker, &mut slots, if outcome.is_ok() { grace } else { Duration::ZERO });
+    let drained = drain(worker, &mut carriers, if outcome.is_ok() { grace } else { Duration::ZERO });
     let (drained, ()) = tokio::join!(drained, wake.give_back());
     if let Some(wake) = Arc::into_inner(wake) {
         wake.stopped().await;
@@ -190,10 +197,10 @@ async fn serve(worker: &Arc<Worker>, settings: &Settings) -> anyhow::Result<()> 
 }
 
 /// Waits for running attempts, then gives back what is left.
-async fn drain(worker: &Worker, slots: &mut JoinSet<()>, grace: Duration) -> anyhow::Result<()> {
+async fn drain(worker: &Worker, carriers: &mut JoinSet<()>, grace: Duration) -> anyhow::Result<()> {
     let running = worker.running.all().len();
     tracing::info!(running, ?grace, "draining");
-    let finished = async { while slots.join_next().await.is_some() {} };
+    let finished = async { while carriers.join_next().await.is_some() {} };
     let mut outcome = Ok(());
     tokio::select! {
         () = finished => return Ok(()),
@@ -204,10 +211,10 @@ async fn drain(worker: &Worker, slots: &mut JoinSet<()>, grace: Duration) -> any
     tracing::info!(running = worker.running.all().len(), "giving back what runs");
     worker.giving_back.cancel();
     worker.running.close();
-    let finished = async { while slots.join_next().await.is_some() {} };
+    let finished = async { while carriers.join_next().await.is_some() {} };
     if tokio::time::timeout(GIVE_BACK_BOUND, finished).await.is_err() {
         tracing::warn!("some attempts could not be given back; the reaper takes them");
-        slots.shutdown().await;
+        carriers.shutdown().await;
     }
     outcome
 }

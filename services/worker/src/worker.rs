@@ -18,6 +18,7 @@ use crate::library::Library;
 use crate::model_store::ModelStore;
 use crate::running::Running;
 use crate::served::Served;
+use crate::slots::Slot;
 
 /// A worker process.
 pub(crate) struct Worker {
@@ -32,6 +33,8 @@ pub(crate) struct Worker {
     pub(crate) lanes: Lanes,
     pub(crate) running: Running,
     pub(crate) chance: Chance,
+    /// Shares of the device that no carrier has.
+    pub(crate) slots: Arc<Semaphore>,
     /// Bounds the pictures that are decoded at a time, and so their memory.
     pub(crate) decoders: Arc<Semaphore>,
     /// No step for this long is a hang.
@@ -52,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) library: Arc<Library>,
     pub(crate) model_store: ModelStore,
     pub(crate) device: Device,
+    pub(crate) slots: u16,
     pub(crate) stall: Duration,
     pub(crate) shutdown: Shutdown,
 }
@@ -59,12 +63,13 @@ pub(crate) struct Parts {
 impl Worker {
     /// A worker with nothing running.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { store, blobs, served, library, model_store, device, stall, shutdown } = parts;
+        let Parts { store, blobs, served, library, model_store, device, slots, stall, shutdown } = parts;
         let chance = Chance::from_os();
         Self {
             id: WorkerId::from_uuid(chance.uuid()),
             lanes: Lanes::new(served.lanes()),
             running: Running::default(),
+            slots: Arc::new(Semaphore::new(slots.into())),
             decoders: Arc::new(Semaphore::new(inputs::DECODERS)),
             giving_back: shutdown.hard.child_token(),
             hung: CancellationToken::new(),
@@ -77,6 +82,15 @@ impl Worker {
             chance,
             stall,
             shutdown,
+        }
+    }
+
+    /// Waits for a slot; `None` when the worker is stopping.
+    pub(crate) async fn free_slot(&self) -> Option<Slot> {
+        tokio::select! {
+            biased;
+            () = self.shutdown.soft.cancelled() => None,
+            slot = self.slots.clone().acquire_owned() => slot.ok(),
         }
     }
 }

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that goes wrong")]
 
 mod failures;
+mod finishing;
 mod harness;
 mod model_store;
 mod models;
