@@ -1,11 +1,27 @@
 //! Where a model runs and in which precision.
 
+use std::error::Error as _;
 use std::fmt;
 use std::str::FromStr;
 
 use candle_core::DeviceLocation;
+use rayon::ThreadPoolBuilder;
 
 use crate::error::Error;
+
+/// Starts the threads that share the processor's arithmetic, unless they run, and says how many they are: one for
+/// each processor this process may use, by its affinity and by its control group's quota, rounded down.
+/// `RAYON_NUM_THREADS` in the environment sets another number. Without this call they start when they are needed.
+///
+/// # Errors
+/// [`Error::Device`] when the operating system has no thread to give.
+pub fn start_threads() -> Result<usize, Error> {
+    match ThreadPoolBuilder::new().thread_name(|number| format!("compute-{number}")).build_global() {
+        // Without a source, it is that they run.
+        Err(error) if error.source().is_some() => Err(Error::Device(error.into())),
+        Ok(()) | Err(_) => Ok(rayon::current_num_threads()),
+    }
+}
 
 /// A device that holds weights and does the arithmetic. Clones are the same device.
 #[derive(Clone)]

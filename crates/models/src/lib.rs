@@ -68,7 +68,7 @@ mod vae;
 mod weights;
 
 pub use blip::Blip;
-pub use device::{DType, Device};
+pub use device::{DType, Device, start_threads};
 pub use diffusion::{Conditioning, Exchange, LatentDiffusion, Noise};
 pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};

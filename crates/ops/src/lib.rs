@@ -55,6 +55,6 @@ pub use crash::crash_point;
 pub use health::Health;
 pub use readiness::{CheckResult, Readiness, Report, with_causes};
 pub use routes::Routes;
-pub use run::{Context, run};
+pub use run::{Context, run, run_on};
 pub use shutdown::{Shutdown, listen};
 pub use tasks::Tasks;

@@ -1,6 +1,6 @@
 //! The life of a service, from the first log line to the exit code.
 
-use std::{process::ExitCode, time::Duration};
+use std::{num::NonZeroUsize, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use tokio::{net::TcpListener, runtime};
@@ -42,7 +42,22 @@ pub fn run<S>(name: &'static str, config: &OpsConfig, service: S) -> ExitCode
 where
     S: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
-    match start(name, config, service) {
+    exit_code(name, start(name, config, runtime::Builder::new_multi_thread(), service))
+}
+
+/// Runs `service` as [`run`] does, on so many threads in place of one for each processor: for a service that
+/// leaves the processors to threads of its own.
+pub fn run_on<S>(threads: NonZeroUsize, name: &'static str, config: &OpsConfig, service: S) -> ExitCode
+where
+    S: AsyncFnOnce(Context) -> anyhow::Result<()>,
+{
+    let mut runtime = runtime::Builder::new_multi_thread();
+    runtime.worker_threads(threads.get());
+    exit_code(name, start(name, config, runtime, service))
+}
+
+fn exit_code(name: &str, outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(name, &error);
@@ -51,7 +66,12 @@ where
     }
 }
 
-fn start<S>(name: &'static str, config: &OpsConfig, service: S) -> anyhow::Result<()>
+fn start<S>(
+    name: &'static str,
+    config: &OpsConfig,
+    mut runtime: runtime::Builder,
+    service: S,
+) -> anyhow::Result<()>
 where
     S: AsyncFnOnce(Context) -> anyhow::Result<()>,
 {
@@ -59,8 +79,7 @@ where
     // Fails only where a provider is already installed, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let open_files = files::raise_limit();
-    let runtime =
-        runtime::Builder::new_multi_thread().enable_all().build().context("failed to start threads")?;
+    let runtime = runtime.enable_all().build().context("failed to start threads")?;
     let outcome = runtime.block_on(async {
         let shutdown = shutdown::listen().context("failed to listen for signals")?;
         let readiness = Readiness::new(shutdown.soft.clone());

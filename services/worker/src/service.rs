@@ -33,6 +33,8 @@ const GIVE_BACK_BOUND: Duration = Duration::from_secs(8);
 pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
     measure::describe();
     let soft = &context.shutdown.soft;
+    let threads = darkroom_models::start_threads().context("failed to start the threads of inference")?;
+    tracing::info!(threads, "inference on the processor");
     let (device, budget_bytes) = open_device(&settings.worker)?;
     let served = Arc::new(Served::read(&settings.worker, device.usual_dtype())?);
     let blobs = Blobs::connect(&settings.blobs);

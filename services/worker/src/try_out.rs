@@ -54,7 +54,7 @@ impl RunArguments {
     fn caption(&self, image: &Path) -> anyhow::Result<()> {
         let bytes = fs::read(image).with_context(|| format!("failed to read {}", image.display()))?;
         let image = darkroom_pictures::decode(&bytes).with_context(|| format!("{}", image.display()))?;
-        let mut report = Report::begin();
+        let mut report = Report::begin()?;
         let (device, folder) = (self.device()?, self.folder());
         let mut model = load(&folder, Pipeline::ImageToText, &device, &self.options())?;
         report.loaded(model.memory_bytes());
@@ -78,7 +78,7 @@ impl RunArguments {
     fn draw(&self) -> anyhow::Result<()> {
         let task = self.task()?;
         let files = self.files(&task)?;
-        let mut report = Report::begin();
+        let mut report = Report::begin()?;
         let mut model = LatentDiffusion::load(&self.folder(), &self.device()?, &self.options())?;
         report.loaded(darkroom_models::Model::memory_bytes(&model));
         let request = Request::TextToImage { task: task.clone(), done: vec![], loras: self.loras() };

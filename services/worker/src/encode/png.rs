@@ -15,6 +15,7 @@ pub(super) fn encode(image: &RgbImage, parameters: Option<&str>) -> Result<Vec<u
     let mut encoder = Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(ColorType::Rgb);
     encoder.set_depth(BitDepth::Eight);
+    // 6 ms for a photograph of 1024 × 1024. `Balanced` takes 220 ms and saves up to a quarter of the bytes.
     encoder.set_compression(Compression::Fast);
     if let Some(text) = parameters {
         // Plain text chunks are Latin-1; what does not fit goes into an international one.

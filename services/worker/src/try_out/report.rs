@@ -10,12 +10,14 @@ use darkroom_models::{Progress, Warning};
 pub(super) struct Report {
     begun: Instant,
     loaded: Option<Instant>,
+    threads: usize,
     lively: bool,
 }
 
 impl Report {
-    pub(super) fn begin() -> Self {
-        Self { begun: Instant::now(), loaded: None, lively: io::stderr().is_terminal() }
+    pub(super) fn begin() -> anyhow::Result<Self> {
+        let threads = darkroom_models::start_threads()?;
+        Ok(Self { begun: Instant::now(), loaded: None, threads, lively: io::stderr().is_terminal() })
     }
 
     /// The model is loaded, and has `bytes` of weights.
@@ -38,7 +40,9 @@ impl Report {
         let took = self.loaded.unwrap_or(self.begun).elapsed().as_secs_f64();
         let memory = peak_memory_bytes()
             .map_or_else(String::new, |bytes| format!(", peak memory {:.1} MiB", mebibytes(bytes)));
-        say(&format!("ran in {took:.1} s{memory}"));
+        let threads = self.threads;
+        let s = if threads == 1 { "" } else { "s" };
+        say(&format!("ran in {took:.1} s on {threads} thread{s}{memory}"));
     }
 }
 

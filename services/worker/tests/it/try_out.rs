@@ -35,6 +35,23 @@ fn pictures_are_the_same_on_any_number_of_threads() {
 }
 
 #[test]
+fn inference_has_a_thread_for_each_processor_that_may_be_used() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first = allowed.trim().split(['-', ',']).next().unwrap();
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", first, env!("CARGO_BIN_EXE_darkroom-worker")]).env_remove("RAYON_NUM_THREADS");
+    let mut told = Command::new(env!("CARGO_BIN_EXE_darkroom-worker"));
+    told.env("RAYON_NUM_THREADS", "3");
+    let (model, picture) = (model("shapes-blip"), model("reference/caption-6.png"));
+    for (mut command, expected) in [(pinned, "on 1 thread,"), (told, "on 3 threads,")] {
+        let output = command.args(["run", "--model", &model, "--image", &picture]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains(expected), "{said}");
+    }
+}
+
+#[test]
 fn captions_are_printed() {
     let folder = TempDir::new().unwrap();
     let picture = model("reference/caption-6.png");
