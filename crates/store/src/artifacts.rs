@@ -60,6 +60,29 @@ pub struct NewArtifact {
     pub text: Option<String>,
 }
 
+/// Its numbers as the columns take them.
+impl NewArtifact {
+    pub(crate) fn index(&self) -> i32 {
+        i32::try_from(self.index).unwrap_or(i32::MAX)
+    }
+
+    pub(crate) fn size_bytes(&self) -> i64 {
+        i64::try_from(self.size_bytes).unwrap_or(i64::MAX)
+    }
+
+    pub(crate) fn width(&self) -> Option<i32> {
+        self.width.and_then(|side| i32::try_from(side).ok())
+    }
+
+    pub(crate) fn height(&self) -> Option<i32> {
+        self.height.and_then(|side| i32::try_from(side).ok())
+    }
+
+    pub(crate) fn seed(&self) -> Option<i64> {
+        self.seed.and_then(|seed| i64::try_from(seed).ok())
+    }
+}
+
 /// Where a result lies, for whoever serves its URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactObject {
@@ -118,14 +141,14 @@ impl Store {
             lease.attempt,
             lease.token.as_uuid(),
             new.id.as_uuid(),
-            i32::try_from(new.index).unwrap_or(i32::MAX),
+            new.index(),
             new.key,
             new.content_type,
-            i64::try_from(new.size_bytes).unwrap_or(i64::MAX),
+            new.size_bytes(),
             &new.sha256[..],
-            new.width.and_then(|side| i32::try_from(side).ok()),
-            new.height.and_then(|side| i32::try_from(side).ok()),
-            new.seed.and_then(|seed| i64::try_from(seed).ok()),
+            new.width(),
+            new.height(),
+            new.seed(),
             new.nsfw,
             new.text
         )

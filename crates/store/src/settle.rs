@@ -7,7 +7,7 @@ use darkroom_jobs::{Failure, FailureClass, Retry, WorkerId};
 use sqlx::types::Json;
 
 use crate::pool::Transaction;
-use crate::{Error, Lease, Store};
+use crate::{Error, Lease, NewArtifact, Recorded, Store};
 
 /// How an attempt ended.
 #[derive(Debug, Clone)]
@@ -60,7 +60,9 @@ impl Store {
     /// When the database is unavailable; the attempt may have been settled then: call again.
     pub async fn settle(&self, lease: &Lease, outcome: &Outcome, artifacts: u32) -> Result<Settled, Error> {
         let (settled, state) = match outcome {
-            Outcome::Succeeded { timings } => (self.succeed(lease, timings, artifacts).await?, "succeeded"),
+            Outcome::Succeeded { timings } => {
+                (self.succeed(lease, None, timings, artifacts).await?, "succeeded")
+            }
             Outcome::Released => (self.release(lease).await?, "released"),
             Outcome::Failed { failure, retry, avoid } => {
                 let mut transaction = self.pool.begin().await?;
@@ -81,12 +83,42 @@ impl Store {
         self.why_not_settled(lease, state).await
     }
 
+    /// Records the last result of an attempt and ends the attempt as succeeded: [`Self::record_artifact`] and
+    /// [`Self::settle`] in one statement. Repeating the call with the same lease and result is safe.
+    ///
+    /// # Errors
+    /// When the database is unavailable; the attempt may have been settled then: call again.
+    pub async fn finish(
+        &self,
+        lease: &Lease,
+        last: &NewArtifact,
+        timings: &BTreeMap<String, f64>,
+        artifacts: u32,
+    ) -> Result<Settled, Error> {
+        let done = self.succeed(lease, Some(last), timings, artifacts).await?;
+        self.pending.job(lease.job);
+        if done {
+            return Ok(Settled::Done);
+        }
+        match self.why_not_settled(lease, "succeeded").await? {
+            // A webhook that is told of results hears of this one before it hears of the end.
+            Settled::Incomplete if self.record_artifact(lease, last).await? == Recorded::Stored => {
+                self.settle(lease, &Outcome::Succeeded { timings: timings.clone() }, artifacts).await
+            }
+            Settled::Incomplete => Ok(Settled::LeaseGone),
+            settled => Ok(settled),
+        }
+    }
+
+    /// Not with a last result for jobs whose webhooks are told of results.
     async fn succeed(
         &self,
         lease: &Lease,
+        last: Option<&NewArtifact>,
         timings: &BTreeMap<String, f64>,
         artifacts: u32,
     ) -> Result<bool, Error> {
+        let index = last.map(NewArtifact::index);
         let done = sqlx::query_scalar!(
             r#"
             with job as (
@@ -94,11 +126,18 @@ impl Store {
                 set state = 'succeeded', version = version + 1, lease_token = null, finished_at = now(), cost = price,
                     artifacts = $4
                 where id = $1 and attempt = $2 and lease_token = $3 and state = 'running'
-                  and (select count(*) from artifacts where job_id = $1) = $4
+                  and ($6::uuid is null or not told_early)
+                  and (select count(*) from artifacts where job_id = $1 and index is distinct from $7)
+                      + case when $6 is null then 0 else 1 end = $4
                 returning id, attempt
             ), attempt as (
                 update attempts a set state = 'succeeded', finished_at = now(), timings = $5
                 from job where a.job_id = job.id and a.number = job.attempt
+            ), artifact as (
+                insert into artifacts (id, job_id, index, attempt, key, content_type, size_bytes, sha256, width, height,
+                                       seed, nsfw, text)
+                select $6, id, $7, attempt, $8, $9, $10, $11, $12, $13, $14, $15, $16 from job where $6 is not null
+                on conflict (job_id, index) do nothing
             )
             select id from job
             "#,
@@ -106,7 +145,18 @@ impl Store {
             lease.attempt,
             lease.token.as_uuid(),
             i64::from(artifacts),
-            Json(timings) as _
+            Json(timings) as _,
+            last.map(|last| last.id.as_uuid()),
+            index,
+            last.map(|last| last.key.as_str()),
+            last.map(|last| last.content_type.as_str()),
+            last.map(NewArtifact::size_bytes),
+            last.map(|last| &last.sha256[..]),
+            last.and_then(NewArtifact::width),
+            last.and_then(NewArtifact::height),
+            last.and_then(NewArtifact::seed),
+            last.map(|last| last.nsfw),
+            last.and_then(|last| last.text.as_deref())
         )
         .fetch_optional(&self.pool)
         .await?;

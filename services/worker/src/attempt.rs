@@ -1,8 +1,9 @@
 //! One attempt, from the lease to its settlement.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use darkroom_store::{LeasedJob, Outcome, Settled};
+use darkroom_store::{LeasedJob, NewArtifact, Outcome, Settled};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -31,7 +32,8 @@ pub(crate) async fn run(worker: &Worker, leased: LeasedJob, slot: Slot) {
     let queued = Duration::try_from_secs_f64(leased.waited_s).unwrap_or_default();
     let stages = Stages::new(leased.lane.clone(), queued);
     let registered = worker.running.begin(leased.lease);
-    Attempt { worker, leased, registered, stages }.run(slot).instrument(span).await;
+    let last = OnceLock::new();
+    Attempt { worker, leased, registered, stages, last }.run(slot).instrument(span).await;
 }
 
 struct Attempt<'a> {
@@ -39,6 +41,8 @@ struct Attempt<'a> {
     leased: LeasedJob,
     registered: Registered<'a>,
     stages: Stages,
+    /// The last result, stored and not recorded yet.
+    last: OnceLock<NewArtifact>,
 }
 
 /// What is left to be said about an attempt that has ended.
@@ -108,14 +112,18 @@ impl Attempt<'_> {
 
     /// Stores results and warnings while the device makes more, and stops the device when that fails.
     async fn store(&self, results: mpsc::Receiver<Said>) -> Result<(), Cause> {
-        let way_out = Results { worker: self.worker, leased: &self.leased, stages: &self.stages };
-        let stored = self.unless_stopped(way_out.store_all(results)).await.and_then(|stored| stored);
+        let stored = self.unless_stopped(self.way_out().store_all(results)).await.and_then(|stored| stored);
         match &stored {
             Err(Cause::LeaseGone) => self.stop(Stop::Lost),
             Err(Cause::Stopped) | Ok(()) => {}
             Err(_) => self.stop(Stop::Failed),
         }
         stored
+    }
+
+    fn way_out(&self) -> Results<'_> {
+        let Self { worker, leased, stages, last, .. } = self;
+        Results { worker, leased, stages, last }
     }
 
     fn note(&self, submitted: Instant, ran: &Ran) {
@@ -159,8 +167,15 @@ impl Attempt<'_> {
             Ending::Settle(outcome) => outcome,
             Ending::Gone(why) => return self.ended(if why == Stop::Ended { "ended" } else { "lost" }),
         };
+        let last = self.last.get();
+        if let (Some(last), Outcome::Failed { .. } | Outcome::Released) = (last, &outcome) {
+            // The next attempt need not make it again.
+            if let Err(error) = self.way_out().record_artifact(last).await {
+                tracing::debug!(error = failure::chain(&error), "a result is not recorded");
+            }
+        }
         darkroom_ops::crash_point("worker.recorded");
-        let settled = self.stages.time(Stage::Settle, self.worker.settle(&self.leased, &outcome)).await;
+        let settled = self.stages.time(Stage::Settle, self.worker.settle(&self.leased, &outcome, last)).await;
         darkroom_ops::crash_point("worker.settled");
         match settled {
             Some(Settled::Done) => self.ended(word(&outcome)),
@@ -168,7 +183,7 @@ impl Attempt<'_> {
             Some(Settled::Incomplete) => {
                 tracing::error!("the model did not make every result");
                 let failed = self.worker.failed(&self.leased, failure::classify(&Cause::Incomplete));
-                self.worker.settle(&self.leased, &failed).await;
+                self.worker.settle(&self.leased, &failed, None).await;
                 self.ended("failed");
             }
             None => self.ended("unsettled"),

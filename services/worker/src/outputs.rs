@@ -1,5 +1,6 @@
 //! Results and warnings on their way out: encoded, stored, recorded, one after another, while the next is being made.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use backon::Retryable;
@@ -41,6 +42,8 @@ pub(crate) struct Results<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) leased: &'a LeasedJob,
     pub(crate) stages: &'a Stages,
+    /// Where the last result goes once it is stored. It is recorded when the attempt is settled.
+    pub(crate) last: &'a OnceLock<NewArtifact>,
 }
 
 impl Results<'_> {
@@ -121,7 +124,21 @@ impl Results<'_> {
         let stored = self.worker.blobs.put(&key, encoded.body.clone(), encoded.content_type).await;
         let artifact = encoded.artifact(key, stored.map_err(Cause::Upload)?);
         darkroom_ops::crash_point("worker.uploaded");
-        self.record(|| self.worker.store.record_artifact(lease, &artifact)).await
+        if self.is_last(artifact.index) && self.last.set(artifact.clone()).is_ok() {
+            return Ok(());
+        }
+        self.record_artifact(&artifact).await
+    }
+
+    /// Whether every other result is recorded when this one is stored.
+    fn is_last(&self, index: u32) -> bool {
+        let missing = (0..self.leased.task.artifacts()).rfind(|index| !self.leased.done.contains(index));
+        missing == Some(index)
+    }
+
+    /// Makes a stored result the job's.
+    pub(crate) async fn record_artifact(&self, artifact: &NewArtifact) -> Result<(), Cause> {
+        self.record(|| self.worker.store.record_artifact(&self.leased.lease, artifact)).await
     }
 
     /// Makes an entry under the lease, again and again while the database is away.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use backon::Retryable;
 use darkroom_jobs::{Retry, RetryPolicy};
-use darkroom_store::{LeasedJob, Outcome, Settled};
+use darkroom_store::{LeasedJob, NewArtifact, Outcome, Settled};
 
 use crate::database::{self, bounded};
 use crate::failure::Verdict;
@@ -17,12 +17,24 @@ const BOUND: Duration = Duration::from_secs(120);
 const LAST_BOUND: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Settles an attempt, with retries while the database is away. `None` when it stayed away.
-    pub(crate) async fn settle(&self, leased: &LeasedJob, outcome: &Outcome) -> Option<Settled> {
-        let artifacts = leased.task.artifacts();
-        let settle = (|| bounded(self.store.settle(&leased.lease, outcome, artifacts)))
-            .retry(database::delays())
-            .when(database::Error::is_transient);
+    /// Settles an attempt, with retries while the database is away; a success with the result that is still to be
+    /// recorded. `None` when the database stayed away.
+    pub(crate) async fn settle(
+        &self,
+        leased: &LeasedJob,
+        outcome: &Outcome,
+        last: Option<&NewArtifact>,
+    ) -> Option<Settled> {
+        let (lease, artifacts) = (&leased.lease, leased.task.artifacts());
+        let settle = || async move {
+            match (outcome, last) {
+                (Outcome::Succeeded { timings }, Some(last)) => {
+                    bounded(self.store.finish(lease, last, timings, artifacts)).await
+                }
+                _ => bounded(self.store.settle(lease, outcome, artifacts)).await,
+            }
+        };
+        let settle = settle.retry(database::delays()).when(database::Error::is_transient);
         let too_late = async {
             tokio::select! {
                 () = tokio::time::sleep(BOUND) => {}

@@ -66,9 +66,8 @@ async fn start_and_each_output_are_told_once_each() {
 
     let second = worker.take(store).await.lease;
     assert_eq!(told(store).await, [], "it had started, and the lease was gone");
-    store.record_artifact(&second, &picture(&second, 1)).await.unwrap();
-    let outcome = Outcome::Succeeded { timings: [].into() };
-    store.settle(&second, &outcome, 2).await.unwrap();
+    let settled = store.finish(&second, &picture(&second, 1), &[].into(), 2).await.unwrap();
+    assert_eq!(settled, Settled::Done);
     assert_eq!(told(store).await, [Event::JobOutput, Event::JobSucceeded]);
     database.drop_database().await;
 }

@@ -4,7 +4,7 @@ use darkroom_jobs::{Failure, FailureClass, JobState, Retry};
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{Beat, Outcome, Progress, Pulse, Recorded, Settled};
 
-use crate::builder::{TestWorker, accept, let_leases_expire, new_job, record, tenant};
+use crate::builder::{TestWorker, accept, let_leases_expire, new_job, picture, record, tenant};
 
 fn success() -> Outcome {
     Outcome::Succeeded { timings: [("inference_ms".to_owned(), 12.5)].into() }
@@ -49,6 +49,47 @@ async fn settling_again_after_a_lost_reply_changes_nothing() {
 }
 
 #[tokio::test]
+async fn the_last_artifact_and_the_end_are_one_change() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    let id = accept(store, new_job(owner)).await;
+    let leased = TestWorker::start(store).await.take(store).await;
+    let (lease, timings) = (&leased.lease, [("inference_ms".to_owned(), 12.5)].into());
+    let early = store.finish(lease, &picture(lease, 1), &timings, 3).await.unwrap();
+    assert_eq!(early, Settled::Incomplete, "another one is missing");
+    let before = store.job(owner, id).await.unwrap().unwrap();
+    assert_eq!((before.state, before.artifacts.len()), (JobState::Running, 1));
+
+    let last = picture(lease, 0);
+    for _ in 0..2 {
+        assert_eq!(store.finish(lease, &last, &timings, 2).await.unwrap(), Settled::Done);
+        let job = store.job(owner, id).await.unwrap().unwrap();
+        assert_eq!(
+            (job.state, job.version, job.cost),
+            (JobState::Succeeded, before.version + 1, Some(job.price))
+        );
+        assert_eq!(job.artifacts.iter().map(|artifact| artifact.index).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!((job.artifacts[0].id, job.artifacts[0].sha256.clone()), (last.id, last.sha256.to_vec()));
+    }
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_last_artifact_that_is_recorded_already_is_no_hindrance() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    let id = accept(store, new_job(owner)).await;
+    let leased = TestWorker::start(store).await.take(store).await;
+    record(store, &leased.lease).await;
+    let again = picture(&leased.lease, 0);
+    assert_eq!(store.finish(&leased.lease, &again, &[].into(), 1).await.unwrap(), Settled::Done);
+    assert_eq!(store.job(owner, id).await.unwrap().unwrap().artifacts.len(), 1);
+    database.drop_database().await;
+}
+
+#[tokio::test]
 async fn a_reaped_lease_changes_nothing() {
     let database = TestDatabase::create().await;
     let store = &database.store;
@@ -58,6 +99,8 @@ async fn a_reaped_lease_changes_nothing() {
     let_leases_expire(&database).await;
     assert_eq!(store.reap(10, 0.5).await.unwrap().len(), 1);
     let before = store.job(owner, id).await.unwrap().unwrap();
+    let finished = store.finish(&leased.lease, &picture(&leased.lease, 0), &[].into(), 1).await.unwrap();
+    assert_eq!(finished, Settled::LeaseGone);
     assert_eq!(before.state, JobState::Queued);
 
     assert_eq!(record(store, &leased.lease).await, Recorded::LeaseGone);
