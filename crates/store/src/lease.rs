@@ -60,7 +60,7 @@ pub struct LeasedJob {
 
 /// What became of one question for work.
 enum Tried {
-    Leased(LeasedJob),
+    Leased(Box<LeasedJob>),
     /// Nothing was free, but a tenant with a limit has a job that could be leased if nobody else is just doing so.
     Contended,
     Nothing,
@@ -95,7 +95,7 @@ impl Store {
             match self.try_lease(request).await? {
                 Tried::Leased(job) => {
                     self.pending.job(job.lease.job);
-                    return Ok(Some(job));
+                    return Ok(Some(*job));
                 }
                 Tried::Contended if tries > 0 => tokio::time::sleep(Self::TRY_PAUSE).await,
                 Tried::Contended | Tried::Nothing => return Ok(None),
@@ -208,7 +208,7 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok(match row.job {
-            Some(job) => Tried::Leased(leased(job, request.token)?),
+            Some(job) => Tried::Leased(Box::new(leased(job, request.token)?)),
             None if row.limited => Tried::Contended,
             None => Tried::Nothing,
         })

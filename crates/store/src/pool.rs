@@ -28,7 +28,7 @@ pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 const PING_DEADLINE: Duration = Duration::from_millis(500);
 /// A connection that was lent less than this ago is taken as it is. One that broke since then fails its statement, as
 /// if it had broken a moment later, under way. Else every statement of a busy process would cost another round trip.
-const IN_DOUBT: Duration = Duration::from_millis(100);
+const IN_DOUBT: Duration = Duration::from_millis(10);
 /// How old a connection may become, and how long one is kept that nobody needs.
 const LIFETIME: Duration = Duration::from_secs(30 * 60);
 const IDLE_TIME: Duration = Duration::from_secs(10 * 60);
@@ -110,8 +110,17 @@ impl Pool {
 
     /// Begins a transaction whose statements may take so long.
     pub(crate) async fn begin_long(&self, deadline: Duration) -> Result<Transaction, sqlx::Error> {
+        self.begin_by("begin", deadline).await
+    }
+
+    /// Begins a transaction of short statements, each planned for the values it is given.
+    pub(crate) async fn begin_planning(&self) -> Result<Transaction, sqlx::Error> {
+        self.begin_by("begin; set local plan_cache_mode = force_custom_plan", STATEMENT_DEADLINE).await
+    }
+
+    async fn begin_by(&self, statements: &'static str, deadline: Duration) -> Result<Transaction, sqlx::Error> {
         let mut loan = self.lend().await?;
-        within(deadline, loan.connection()?.execute("begin")).await?;
+        within(deadline, loan.connection()?.execute(statements)).await?;
         Ok(Transaction { loan, deadline })
     }
 

@@ -301,10 +301,9 @@ impl Store {
     /// # Errors
     /// When the database is unavailable.
     pub async fn jobs(&self, tenant: TenantId, filter: &JobFilter) -> Result<Vec<Job>, Error> {
-        let mut transaction = self.pool.begin().await?;
-        // The optional filters have no good plan in common: without this, a connection that has listed by a rare
-        // filter a few times would go on to list everything by its plan.
-        sqlx::query!("set local plan_cache_mode = force_custom_plan").execute(&mut transaction).await?;
+        // The optional filters have no good plan in common: a connection that has listed by a rare filter a few times
+        // would go on to list everything by its plan.
+        let mut transaction = self.pool.begin_planning().await?;
         let labelled = labelled(&mut transaction, tenant, filter).await?;
         let rows = sqlx::query_as!(
             JobRow,
