@@ -1,8 +1,8 @@
 //! Submissions that come at the same time go to the database in one statement: under load, most of what a submission
 //! costs the database is the statement and not its rows.
 //!
-//! While fewer than [`FLIGHTS`] statements are under way a submission is sent by itself, at once. Others gather
-//! until one of those is back, but for no longer than [`LINGER`].
+//! While few statements are under way a submission is sent by itself, at once. With more of them, others gather for
+//! [`LINGER`]; with as many as there may be, until one is back, as they would wait for a connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +11,17 @@ use std::time::Duration;
 use darkroom_jobs::{BatchId, JobWebhook};
 use serde_json::Value;
 use sqlx::{Executor, Postgres};
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::sleep;
 
 use super::Stamp;
 use crate::{Error, NewJob, Store};
 
 /// Statements under way before submissions gather.
-const FLIGHTS: usize = 2;
-/// The longest that a submission waits for others.
+const FEW: usize = 2;
+/// Most statements under way.
+const FLIGHTS: usize = 4;
+/// How long submissions gather.
 const LINGER: Duration = Duration::from_millis(1);
 /// Most jobs in one statement.
 const MOST: usize = 64;
@@ -59,6 +61,12 @@ impl Gathering {
         all.len() == 1
     }
 
+    /// A flight for a single submission, while there are few.
+    fn flight_alone(&self) -> Option<SemaphorePermit<'_>> {
+        let few = self.flights.available_permits() > FLIGHTS - FEW;
+        self.flights.try_acquire().ok().filter(|_| few)
+    }
+
     /// The next submissions to be sent, and whether others are left.
     fn take(&self) -> (Vec<Waiting>, bool) {
         let mut all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -72,9 +80,10 @@ impl Store {
     /// Inserts a job, together with others where enough such statements are under way.
     pub(super) async fn insert_together(&self, job: &NewJob) -> Together {
         // Files and webhooks are for statements of one job.
-        let alone = job.file.is_some() || job.submission.options.webhook.is_some();
-        let flight = self.gathering.flights.try_acquire();
-        if alone || flight.is_ok() {
+        if job.file.is_some() || job.submission.options.webhook.is_some() {
+            return Together::Answered(self.insert(job).await);
+        }
+        if let Some(_flight) = self.gathering.flight_alone() {
             return Together::Answered(self.insert(job).await);
         }
         let (answer, answered) = oneshot::channel();
@@ -85,10 +94,11 @@ impl Store {
         answered.await.map_or(Together::Unknown, |made| Together::Answered(Ok(made)))
     }
 
-    /// Sends what has gathered as soon as there is a flight for it, at the latest after [`LINGER`].
+    /// Sends what gathers within [`LINGER`], as soon as there is a flight for it.
     async fn send_gathered(self) {
+        sleep(LINGER).await;
         loop {
-            let flight = timeout(LINGER, self.gathering.flights.clone().acquire_owned()).await;
+            let flight = self.gathering.flights.clone().acquire_owned().await;
             let (together, others) = self.gathering.take();
             let store = self.clone();
             tokio::spawn(async move {
