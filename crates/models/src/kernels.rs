@@ -7,6 +7,7 @@
 //! Feature maps are channels-last, `(batch, height, width, channels)`: a pixel's channels are what a product's inner
 //! loop reads, and what every vector holds.
 
+mod arch;
 mod attention;
 mod buffer;
 mod convolution;

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::arch::arch;
 use super::buffer::zeros;
 use super::lanes::{VECTORS, exp};
 use super::product::{accumulate, counted, load, rows_at_once, store};
@@ -44,7 +45,7 @@ pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, mask: Option
             let (image, head) = (index / heads.count, index % heads.count);
             let part =
                 |tokens: usize, all| Part { all, width, first: image * tokens, start: head * heads.size };
-            Arch::new().dispatch(Pack { k: part(heads.keys, k), v: part(heads.keys, v), heads })
+            arch().dispatch(Pack { k: part(heads.keys, k), v: part(heads.keys, v), heads })
         })
         .collect();
     let parts: Vec<Vec<f32>> = (0..batch * heads.count * blocks)
@@ -57,7 +58,7 @@ pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, mask: Option
             let mask =
                 mask.map(|mask| if mask.len() == scores { mask } else { &mask[head * scores..][..scores] });
             let queries = block * QUERIES..heads.queries.min((block + 1) * QUERIES);
-            Arch::new().dispatch(Piece { q, queries, context: &contexts[head], heads, mask })
+            arch().dispatch(Piece { q, queries, context: &contexts[head], heads, mask })
         })
         .collect();
     let mut out = zeros(q.len());

@@ -1,6 +1,8 @@
 //! Vectors: how many numbers one holds here, and functions of them.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
+
+use super::arch::arch;
 
 /// Vectors side by side in a panel of packed weights.
 pub(super) const VECTORS: usize = 2;
@@ -15,7 +17,7 @@ pub(super) fn panel_width() -> usize {
             S::F32_LANES
         }
     }
-    VECTORS * Arch::new().dispatch(Lanes)
+    VECTORS * arch().dispatch(Lanes)
 }
 
 /// `e^x`, within 2 units in the last place; 0 below about -87, and the largest power of two above about 88.

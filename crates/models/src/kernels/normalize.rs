@@ -1,8 +1,9 @@
 //! Group and layer normalisation.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::arch::arch;
 use super::buffer::zeros;
 use super::pointwise::Pointwise;
 
@@ -28,7 +29,7 @@ pub(crate) fn group_norm(
     let (image, piece) = ((pixels * channels).max(1), (PIXELS * channels).max(1));
     for (x, out) in x.chunks_exact(image).zip(out.chunks_exact_mut(image)) {
         let moments: Vec<Vec<Moments>> =
-            x.par_chunks(piece).map(|x| Arch::new().dispatch(PieceMoments { x, channels })).collect();
+            x.par_chunks(piece).map(|x| arch().dispatch(PieceMoments { x, channels })).collect();
         let (mut scale, mut shift) = (vec![0.0; channels], vec![0.0; channels]);
         let width = channels / groups;
         for group in 0..groups {
@@ -44,7 +45,7 @@ pub(crate) fn group_norm(
         }
         let (scale, shift) = (&scale[..], &shift[..]);
         let pieces = out.par_chunks_mut(piece).zip(x.par_chunks(piece));
-        pieces.for_each(|(out, x)| Arch::new().dispatch(Scale { x, scale, shift, then, out }));
+        pieces.for_each(|(out, x)| arch().dispatch(Scale { x, scale, shift, then, out }));
     }
     out
 }
@@ -162,7 +163,7 @@ pub(crate) fn layer_norm(x: &[f32], (weight, bias): (&[f32], &[f32]), eps: f64) 
     let mut out = zeros(x.len());
     let piece = (ROWS * weight.len()).max(1);
     let pieces = out.par_chunks_mut(piece).zip(x.par_chunks(piece));
-    pieces.for_each(|(out, x)| Arch::new().dispatch(RowNorms { x, weight, bias, eps, out }));
+    pieces.for_each(|(out, x)| arch().dispatch(RowNorms { x, weight, bias, eps, out }));
     out
 }
 

@@ -1,8 +1,9 @@
 //! What is done to each number, or to each pixel, alone.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::arch::arch;
 use super::buffer::zeros;
 use super::lanes::{gelu, gelu_tanh, quick_gelu, silu};
 
@@ -52,7 +53,7 @@ pub(crate) fn apply(function: Pointwise, x: &[f32]) -> Vec<f32> {
     }
     let mut out = zeros(x.len());
     let pieces = out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE));
-    pieces.for_each(|(out, x)| Arch::new().dispatch(Piece(function, x, out)));
+    pieces.for_each(|(out, x)| arch().dispatch(Piece(function, x, out)));
     out
 }
 
@@ -81,7 +82,7 @@ pub(crate) fn gated_gelu(x: &[f32], width: usize) -> Vec<f32> {
     let mut out = zeros(x.len() / 2);
     let rows = (PIECE / width.max(1)).max(1);
     let pieces = out.par_chunks_mut((rows * width).max(1)).zip(x.par_chunks((rows * 2 * width).max(1)));
-    pieces.for_each(|(out, x)| Arch::new().dispatch(Rows(x, width, out)));
+    pieces.for_each(|(out, x)| arch().dispatch(Rows(x, width, out)));
     out
 }
 

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::arch::arch;
 use super::buffer::zeros;
 use super::lanes::VECTORS;
 use super::packed::Packed;
@@ -135,7 +136,7 @@ struct Out<'a> {
 
 impl<R: Rows> Product<'_, R> {
     fn compute(&self, rows: Range<usize>, panels: Range<usize>, out: Out<'_>) {
-        Arch::new().dispatch(Piece { product: self, rows, panels, out });
+        arch().dispatch(Piece { product: self, rows, panels, out });
     }
 }
 

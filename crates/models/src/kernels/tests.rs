@@ -1,7 +1,6 @@
 //! Every kernel beside the plainest way to compute the same in f64, over odd shapes and numbers of threads.
 
-use rayon::ThreadPoolBuilder;
-
+use super::arch::on_each;
 use super::*;
 
 /// Numbers in [-1, 1) that look drawn.
@@ -16,25 +15,15 @@ fn values(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// What `compute` makes, and that any number of threads makes the same.
-fn with_any_threads(compute: impl Fn() -> Vec<f32> + Sync) -> Vec<f32> {
-    let on = |threads: usize| {
-        ThreadPoolBuilder::new().num_threads(threads).build().expect("threads can be had").install(&compute)
-    };
-    let alone = on(1);
-    for threads in [2, 3, 7] {
-        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
-        assert!(bits(&alone) == bits(&on(threads)), "{threads} threads compute something else");
-    }
-    alone
-}
-
+/// That `compute` makes what was expected with each instruction set, and on any number of threads.
 #[track_caller]
-fn assert_close(case: &str, found: &[f32], expected: &[f64], tolerance: f64) {
-    assert_eq!(found.len(), expected.len(), "{case}: another shape");
-    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let difference = (f64::from(*found) - expected).abs();
-        assert!(difference <= tolerance, "{case}: {found} instead of {expected} at {index}");
+fn assert_close(case: &str, compute: impl Fn() -> Vec<f32> + Sync, expected: &[f64], tolerance: f64) {
+    for (arch, found) in on_each(compute) {
+        assert_eq!(found.len(), expected.len(), "{case}, {arch}: another shape");
+        for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+            let difference = (f64::from(*found) - expected).abs();
+            assert!(difference <= tolerance, "{case}, {arch}: {found} instead of {expected} at {index}");
+        }
     }
 }
 
@@ -52,9 +41,11 @@ fn products_are_those_of_the_plain_way() {
     ] {
         let (x, weight) = (values(rows * inputs, 1), values(outputs * inputs, 2));
         let (bias, around) = (values(outputs, 3), values(rows * outputs, 4));
-        let packed = Packed::new(&weight, outputs, inputs, 1);
         for (bias, around) in [(None, None), (Some(&bias[..]), None), (Some(&bias), Some(&around[..]))] {
-            let found = with_any_threads(|| multiply(&x, &packed, Start { bias, around }));
+            let product = || {
+                let packed = Packed::new(&weight, outputs, inputs, 1);
+                multiply(&x, &packed, Start { bias, around })
+            };
             let mut expected = Vec::new();
             for row in 0..rows {
                 for output in 0..outputs {
@@ -66,7 +57,7 @@ fn products_are_those_of_the_plain_way() {
                     expected.push(terms.sum::<f64>() + start);
                 }
             }
-            assert_close(&format!("{rows} × {inputs} × {outputs}"), &found, &expected, 1e-4);
+            assert_close(&format!("{rows} × {inputs} × {outputs}"), product, &expected, 1e-4);
         }
     }
 }
@@ -125,17 +116,19 @@ fn convolutions_are_those_of_the_plain_way() {
         let shape = Convolution { size, stride, padding, height, width };
         let x = values(images * height * width * inputs, 1);
         let weight = values(outputs * inputs * size * size, 2);
-        let packed = Packed::new(&weight, outputs, inputs, size * size);
         let (result_height, result_width) = shape.result();
         let bias = values(outputs, 3);
         let around = values(images * result_height * result_width * outputs, 4);
         let start = Start { bias: Some(&bias), around: Some(&around) };
-        let found = with_any_threads(|| convolve(&x, shape, &packed, start));
+        let convolved = || {
+            let packed = Packed::new(&weight, outputs, inputs, size * size);
+            convolve(&x, shape, &packed, start)
+        };
         let mut expected = plain_convolution(&x, images, &shape, &weight, (inputs, outputs));
         for (index, expected) in expected.iter_mut().enumerate() {
             *expected += f64::from(bias[index % outputs]) + f64::from(around[index]);
         }
-        assert_close(&format!("{shape:?}, {inputs} to {outputs}"), &found, &expected, 2e-4);
+        assert_close(&format!("{shape:?}, {inputs} to {outputs}"), convolved, &expected, 2e-4);
     }
 }
 
@@ -162,9 +155,9 @@ fn attention_is_that_of_the_plain_way() {
         }
         let own = values(batch * count * queries * keys, 5);
         for mask in [None, Some(&shared[..]), Some(&own[..])] {
-            let found = with_any_threads(|| attend(&q, &k, &v, heads, mask));
+            let attended = || attend(&q, &k, &v, heads, mask);
             let expected = plain_attention((&q, &k, &v), batch, heads, mask);
-            assert_close(&format!("{batch} × {heads:?}"), &found, &expected, 1e-5);
+            assert_close(&format!("{batch} × {heads:?}"), attended, &expected, 1e-5);
         }
     }
 }
@@ -231,14 +224,14 @@ fn normalizations_are_those_of_the_plain_way() {
         }
         let norm = |then| group_norm(&x, pixels, (&weight, &bias), (groups, 1e-5), then);
         let case = format!("{images} × {pixels} × {channels} in {groups}");
-        assert_close(&case, &with_any_threads(|| norm(None)), &expected, 2e-5);
+        assert_close(&case, || norm(None), &expected, 2e-5);
         let silu: Vec<f64> = expected.iter().map(|x| x / (1.0 + (-x).exp())).collect();
-        assert_close(&case, &with_any_threads(|| norm(Some(Pointwise::Silu))), &silu, 2e-5);
+        assert_close(&case, || norm(Some(Pointwise::Silu)), &silu, 2e-5);
     }
     for (rows, width) in [(1, 1), (5, 33), (70, 64), (3, 320)] {
         let x: Vec<f32> = values(rows * width, 1).iter().map(|value| value + 10.0).collect();
         let (weight, bias) = (values(width, 2), values(width, 3));
-        let found = with_any_threads(|| layer_norm(&x, (&weight, &bias), 1e-5));
+        let normed = || layer_norm(&x, (&weight, &bias), 1e-5);
         let mut expected = Vec::new();
         for row in x.chunks_exact(width) {
             let mean = row.iter().map(|x| f64::from(*x)).sum::<f64>() / width as f64;
@@ -247,7 +240,7 @@ fn normalizations_are_those_of_the_plain_way() {
                 (f64::from(*x) - mean) / (squares + 1e-5).sqrt() * f64::from(*weight) + f64::from(*bias)
             }));
         }
-        assert_close(&format!("{rows} × {width}"), &found, &expected, 1e-5);
+        assert_close(&format!("{rows} × {width}"), normed, &expected, 1e-5);
     }
 }
 
@@ -267,38 +260,42 @@ fn functions_of_a_number_are_exact_to_its_precision() {
         }),
     ];
     for (function, plain) in cases {
-        let found = with_any_threads(|| apply(function, &x));
-        for (x, found) in x.iter().zip(found) {
-            let (found, expected) = (f64::from(found), plain(*x));
-            let tolerance = 2e-6 * expected.abs().max(0.2);
-            assert!(
-                found == expected || (found - expected).abs() <= tolerance,
-                "{function:?} of {x}: {found}"
-            );
+        for (arch, found) in on_each(|| apply(function, &x)) {
+            for (x, found) in x.iter().zip(found) {
+                let (found, expected) = (f64::from(found), plain(*x));
+                let tolerance = 2e-6 * expected.abs().max(0.2);
+                let close = found == expected || (found - expected).abs() <= tolerance;
+                assert!(close, "{function:?} of {x} with {arch}: {found}");
+            }
         }
     }
-    let found = with_any_threads(|| gated_gelu(&x[..8000], 20));
-    for (index, found) in found.iter().enumerate() {
-        let place = index / 20 * 40 + index % 20;
-        let expected = f64::from(x[place]) * f64::from(x[place + 20]) * 0.5 * (1.0 + erf(x[place + 20]));
-        assert!((f64::from(*found) - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{found} at {index}");
+    for (arch, found) in on_each(|| gated_gelu(&x[..8000], 20)) {
+        for (index, found) in found.iter().enumerate() {
+            let place = index / 20 * 40 + index % 20;
+            let expected = f64::from(x[place]) * f64::from(x[place + 20]) * 0.5 * (1.0 + erf(x[place + 20]));
+            let close = (f64::from(*found) - expected).abs() <= 1e-6 * expected.abs().max(1.0);
+            assert!(close, "{found} at {index} with {arch}");
+        }
     }
 }
 
 #[test]
 fn pixels_are_put_where_they_belong() {
     let (a, b) = (values(3 * 5, 1), values(3 * 2, 2));
-    let both = with_any_threads(|| concatenate(&a, 5, &b, 2));
-    for pixel in 0..3 {
-        assert_eq!(both[pixel * 7..][..5], a[pixel * 5..][..5]);
-        assert_eq!(both[pixel * 7 + 5..][..2], b[pixel * 2..][..2]);
+    for (_, both) in on_each(|| concatenate(&a, 5, &b, 2)) {
+        for pixel in 0..3 {
+            assert_eq!(both[pixel * 7..][..5], a[pixel * 5..][..5]);
+            assert_eq!(both[pixel * 7 + 5..][..2], b[pixel * 2..][..2]);
+        }
     }
-    let sum = with_any_threads(|| add(&a, &a));
-    assert!(sum.iter().zip(&a).all(|(sum, a)| *sum == 2.0 * a));
+    for (_, sum) in on_each(|| add(&a, &a)) {
+        assert!(sum.iter().zip(&a).all(|(sum, a)| *sum == 2.0 * a));
+    }
     // 2 × 3 pixels become 4 × 5, as PyTorch's nearest neighbours.
     let x: Vec<f32> = (0..6).map(|value| value as f32).collect();
-    let found = with_any_threads(|| upsample(&x, 1, (2, 3), (4, 5)));
     let row = [0.0, 0.0, 1.0, 1.0, 2.0];
     let below = row.map(|value| value + 3.0);
-    assert_eq!(found, [row, row, below, below].concat());
+    for (_, found) in on_each(|| upsample(&x, 1, (2, 3), (4, 5))) {
+        assert_eq!(found, [row, row, below, below].concat());
+    }
 }

@@ -7,9 +7,10 @@
 
 use std::ops::Range;
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::arch::arch;
 use super::buffer::zeros;
 use super::convolution::Convolution;
 use super::lanes::VECTORS;
@@ -122,7 +123,7 @@ struct Filter<'a> {
 impl Filter<'_> {
     /// `out`: the pixels of the tiles, from the first tile's row on, with the channels of the panels.
     fn compute(&self, tiles: Range<usize>, panels: Range<usize>, out: &mut [f32]) {
-        Arch::new().dispatch(Piece { filter: self, tiles, panels, out });
+        arch().dispatch(Piece { filter: self, tiles, panels, out });
     }
 }
 
