@@ -4,7 +4,7 @@ use candle_core::{D, Result as CandleResult, Tensor};
 use candle_nn::{Embedding, Module as _, RmsNorm};
 
 use crate::error::Error;
-use crate::kernels::{self, Pointwise, Start, floats, has_floats};
+use crate::kernels::{self, Packed, Pointwise, Start, floats, has_floats};
 use crate::parameters::Parameter;
 use crate::weights::Weights;
 
@@ -39,17 +39,40 @@ impl Linear {
                 None => Ok(result),
             };
         };
-        let mut shape = x.dims().to_vec();
-        match shape.last_mut() {
-            Some(last) if *last == packed.inputs() => *last = packed.outputs(),
-            _ => candle_core::bail!("{:?} for a layer of {} inputs", x.shape(), packed.inputs()),
-        }
+        let shape = shape(x, &packed, packed.outputs())?;
         let (x, bias) = (x.contiguous()?, self.bias.as_ref().map(Tensor::contiguous).transpose()?);
         let around = around.map(Tensor::contiguous).transpose()?;
         let bias = bias.as_ref().map(floats).transpose()?;
         let around = around.as_ref().map(floats).transpose()?;
         let start = Start { bias: bias.as_deref(), around: around.as_deref() };
         kernels::tensor(kernels::multiply(&floats(&x)?, &packed, start), shape)
+    }
+
+    /// `value · gelu(gate)` of the outputs, values and then gates: `(…, inputs)` to `(…, outputs / 2)`. The GELU is by
+    /// the error function.
+    pub(crate) fn forward_gated(&self, x: &Tensor) -> CandleResult<Tensor> {
+        let packed = if has_floats(x) { self.weight.packed()? } else { None };
+        let Some(packed) = packed else {
+            let both = self.forward(x)?;
+            let width = both.dim(D::Minus1)? / 2;
+            let gate = both.narrow(D::Minus1, width, width)?.contiguous()?.gelu_erf()?;
+            return both.narrow(D::Minus1, 0, width)? * gate;
+        };
+        let shape = shape(x, &packed, packed.outputs() / 2)?;
+        let (x, bias) = (x.contiguous()?, self.bias.as_ref().map(Tensor::contiguous).transpose()?);
+        let bias = bias.as_ref().map(floats).transpose()?;
+        kernels::tensor(kernels::multiply_gated(&floats(&x)?, &packed, bias.as_deref()), shape)
+    }
+}
+
+/// That of `x` with another last dimension.
+///
+/// # Errors
+/// When `x` does not have as many numbers there as the layer has inputs.
+fn shape(x: &Tensor, packed: &Packed, last: usize) -> CandleResult<Vec<usize>> {
+    match x.dims() {
+        [first @ .., inputs] if *inputs == packed.inputs() => Ok([first, &[last]].concat()),
+        dims => candle_core::bail!("{dims:?} for a layer of {} inputs", packed.inputs()),
     }
 }
 
@@ -85,11 +108,15 @@ pub(crate) struct LayerNorm {
 
 /// Normalisation over the last dimension.
 pub(crate) fn layer_norm(size: usize, eps: f64, weights: &Weights<'_>) -> Result<LayerNorm, Error> {
-    let (weight, bias) = (weights.get("weight", size)?, weights.get("bias", size)?);
-    Ok(LayerNorm { weight, bias, eps })
+    Ok(LayerNorm::new(weights.get("weight", size)?, weights.get("bias", size)?, eps))
 }
 
 impl LayerNorm {
+    /// `weight` and `bias`: of the size of that dimension.
+    pub(crate) fn new(weight: Tensor, bias: Tensor, eps: f64) -> Self {
+        Self { weight, bias, eps }
+    }
+
     /// `(…, size)` to the same.
     pub(crate) fn forward(&self, x: &Tensor) -> CandleResult<Tensor> {
         if !has_floats(x) {
@@ -144,18 +171,4 @@ pub(crate) fn pointwise(function: Pointwise, x: &Tensor) -> CandleResult<Tensor>
         Pointwise::GeluTanh => x.gelu(),
         Pointwise::QuickGelu => x * candle_nn::ops::sigmoid(&(x * 1.702)?)?,
     }
-}
-
-/// `value · gelu(gate)` of `(…, 2 · width)`, values and then gates: `(…, width)`. The GELU is by the error function.
-pub(crate) fn gated_gelu(x: &Tensor) -> CandleResult<Tensor> {
-    let mut shape = x.dims().to_vec();
-    let width = x.dim(D::Minus1)? / 2;
-    if has_floats(x) {
-        let x = x.contiguous()?;
-        let last = shape.len() - 1;
-        shape[last] = width;
-        return kernels::tensor(kernels::gated_gelu(&floats(&x)?, width), shape);
-    }
-    let gate = x.narrow(D::Minus1, width, width)?.contiguous()?.gelu_erf()?;
-    x.narrow(D::Minus1, 0, width)? * gate
 }

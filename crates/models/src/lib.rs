@@ -73,6 +73,7 @@ pub use diffusion::{Conditioning, Exchange, LatentDiffusion, Noise};
 pub use error::{BoxError, Error};
 pub use fake::{FakeOptions, fake};
 pub use folder::ModelFolder;
+pub use kernels::Product;
 pub use load::{LoadOptions, load, weights_bytes};
 pub use model::{Lora, Model, Output, Preview, Previews, Progress, Request, Run, Warning};
 pub use safety::{SafetyChecker, Similarities};

@@ -2,13 +2,12 @@
 //! `AdaLayerNormZero`, `SD35AdaLayerNormZeroX` and `AdaLayerNormContinuous`.
 
 use candle_core::{Result as CandleResult, Tensor};
-use candle_nn::ops::layer_norm;
 
 use crate::error::Error;
-use crate::layers::{Linear, linear};
+use crate::layers::{LayerNorm, Linear, linear};
 use crate::weights::Weights;
 
-const NORM_EPS: f32 = 1e-6;
+const NORM_EPS: f64 = 1e-6;
 
 /// From one vector for the whole picture to `N` vectors for its tokens.
 pub(crate) struct Modulation<const N: usize> {
@@ -39,7 +38,7 @@ pub(crate) fn normed(x: &Tensor, scale: &Tensor, shift: &Tensor) -> CandleResult
     // One pass with scale and shift as the norm's own weights, which all of a batch share there.
     let picture = |index: usize| {
         let x = x.narrow(0, index, 1)?;
-        layer_norm(&x, &scale.get(index)?.squeeze(0)?, &shift.get(index)?.squeeze(0)?, NORM_EPS)
+        LayerNorm::new(scale.get(index)?.squeeze(0)?, shift.get(index)?.squeeze(0)?, NORM_EPS).forward(&x)
     };
     let pictures = (0..x.dim(0)?).map(picture).collect::<CandleResult<Vec<_>>>()?;
     match &pictures[..] {

@@ -188,27 +188,20 @@ impl Conv2d {
         if x.order == Order::ChannelsFirst {
             return self.forward_on_device(x, shift, around);
         }
-        // One shift for all pictures joins the bias; several are added to each picture by itself.
-        let shifts = shift.map_or(Ok(1), |shift| shift.dim(0))?;
-        if let Some(shift) = shift.filter(|_| shifts > 1) {
-            let picture = |index: usize| {
-                let own = Planes { tensor: x.tensor.narrow(0, index, 1)?, order: x.order };
-                Ok(self.forward_from(&own, Some(&shift.narrow(0, index, 1)?), None)?.tensor)
-            };
-            let pictures = (0..shifts).map(picture).collect::<CandleResult<Vec<_>>>()?;
-            return Ok(Planes { tensor: Tensor::cat(&pictures, 0)?, order: x.order });
-        }
         let Some(packed) = self.weight.packed()? else {
             candle_core::bail!("the weight is not on the CPU, where the feature maps are")
         };
+        let dims = x.dims()?;
+        if let Some(shift) = shift.filter(|shift| ![1, dims.batch].contains(&shift.dims()[0])) {
+            candle_core::bail!("shifts of shape {:?} for {} pictures", shift.shape(), dims.batch)
+        }
         let bias = match (&self.bias, shift) {
-            (Some(bias), Some(shift)) => Some((bias + shift.squeeze(0)?)?),
+            (Some(bias), Some(shift)) => Some(shift.broadcast_add(bias)?),
             (Some(bias), None) => Some(bias.contiguous()?),
-            (None, shift) => shift.map(|shift| shift.squeeze(0)?.contiguous()).transpose()?,
+            (None, shift) => shift.map(Tensor::contiguous).transpose()?,
         };
         let bias = bias.as_ref().map(floats).transpose()?;
         let around = around.map(|around| floats(&around.tensor)).transpose()?;
-        let dims = x.dims()?;
         let Kernel { size, stride, padding } = self.kernel;
         let shape = Convolution { size, stride, padding, height: dims.height, width: dims.width };
         let start = Start { bias: bias.as_deref(), around: around.as_deref() };

@@ -48,26 +48,23 @@ pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, mask: Option
             arch().dispatch(Pack { k: part(heads.keys, k), v: part(heads.keys, v), heads })
         })
         .collect();
-    let parts: Vec<Vec<f32>> = (0..batch * heads.count * blocks)
-        .into_par_iter()
-        .map(|index| {
-            let (head, block) = (index / blocks, index % blocks);
-            let start = head % heads.count * heads.size;
-            let q = Part { all: q, width, first: head / heads.count * heads.queries, start };
-            let scores = heads.queries * heads.keys;
-            let mask =
-                mask.map(|mask| if mask.len() == scores { mask } else { &mask[head * scores..][..scores] });
-            let queries = block * QUERIES..heads.queries.min((block + 1) * QUERIES);
-            arch().dispatch(Piece { q, queries, context: &contexts[head], heads, mask })
-        })
-        .collect();
     let mut out = zeros(q.len());
-    out.par_chunks_mut(width.max(1)).enumerate().for_each(|(token, out)| {
+    // The results of each head's blocks of queries, one for each query.
+    let mut parts: Vec<_> = (0..batch * heads.count * blocks).map(|_| Vec::new()).collect();
+    for (token, out) in out.chunks_exact_mut(width.max(1)).enumerate() {
         let (image, query) = (token / heads.queries, token % heads.queries);
         for (head, out) in out.chunks_exact_mut(heads.size).enumerate() {
-            let part = &parts[(image * heads.count + head) * blocks + query / QUERIES];
-            out.copy_from_slice(&part[query % QUERIES * heads.size..][..heads.size]);
+            parts[(image * heads.count + head) * blocks + query / QUERIES].push(out);
         }
+    }
+    parts.into_par_iter().enumerate().for_each(|(index, out)| {
+        let (head, block) = (index / blocks, index % blocks);
+        let start = head % heads.count * heads.size;
+        let q = Part { all: q, width, first: head / heads.count * heads.queries, start };
+        let scores = heads.queries * heads.keys;
+        let mask =
+            mask.map(|mask| if mask.len() == scores { mask } else { &mask[head * scores..][..scores] });
+        arch().dispatch(Piece { q, first: block * QUERIES, context: &contexts[head], heads, mask, out });
     });
     out
 }
@@ -141,20 +138,24 @@ impl WithSimd for Pack<'_> {
 
 struct Piece<'a> {
     q: Part<'a>,
-    queries: Range<usize>,
+    /// The first of the queries.
+    first: usize,
     context: &'a Context,
     heads: Heads,
     mask: Option<&'a [f32]>,
+    /// A result for each query.
+    out: Vec<&'a mut [f32]>,
 }
 
 impl WithSimd for Piece<'_> {
-    type Output = Vec<f32>;
+    type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> Vec<f32> {
-        let Self { q, queries, context, heads, mask } = self;
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { q, first, context, heads, mask, out } = self;
         let Heads { size, keys, scale, .. } = heads;
-        let (lanes, count) = (S::F32_LANES, queries.len());
+        let (lanes, count) = (S::F32_LANES, out.len());
+        let queries = first..first + count;
         let scaled: Vec<f32> = queries
             .clone()
             .flat_map(|query| q.token(query, size).iter().map(|value| value * scale))
@@ -182,13 +183,9 @@ impl WithSimd for Piece<'_> {
             simd.vectorize(Softmax { block: &mut block, count: run.len() });
             simd.vectorize(Sums { block: &mut block, run });
         }
-        let mut out = vec![0.0; count * size];
-        for ((out, sums), total) in
-            out.chunks_exact_mut(size).zip(block.sums.chunks_exact(wide)).zip(&block.totals)
-        {
+        for ((out, sums), total) in out.into_iter().zip(block.sums.chunks_exact(wide)).zip(&block.totals) {
             out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum / total);
         }
-        out
     }
 }
 

@@ -57,8 +57,9 @@ pub(crate) fn apply(function: Pointwise, x: &[f32]) -> Vec<f32> {
     out
 }
 
-/// `value · gelu(gate)` of `(rows, 2 · width)`, where each row is values and then gates: `(rows, width)`.
-pub(crate) fn gated_gelu(x: &[f32], width: usize) -> Vec<f32> {
+/// `value · gelu(gate)` of `(rows, 2 · width)`, where each row is values and then gates: `(rows, width)`, put into
+/// `out`.
+pub(super) fn gated_gelu(x: &[f32], width: usize, out: &mut [f32]) {
     struct Rows<'a>(&'a [f32], usize, &'a mut [f32]);
     impl WithSimd for Rows<'_> {
         type Output = ();
@@ -79,11 +80,9 @@ pub(crate) fn gated_gelu(x: &[f32], width: usize) -> Vec<f32> {
             }
         }
     }
-    let mut out = zeros(x.len() / 2);
     let rows = (PIECE / width.max(1)).max(1);
     let pieces = out.par_chunks_mut((rows * width).max(1)).zip(x.par_chunks((rows * 2 * width).max(1)));
     pieces.for_each(|(out, x)| arch().dispatch(Rows(x, width, out)));
-    out
 }
 
 /// `a + b`, of equal shapes; or with `b` repeated for as many rows as `a` has.

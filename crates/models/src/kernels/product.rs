@@ -64,10 +64,23 @@ impl Rows for Matrix<'_> {
 /// What sums begin with: zeros, or the sum of these.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Start<'a> {
-    /// One for each output.
+    /// One for each output; or so many for each picture, all of which have equally many rows.
     pub(crate) bias: Option<&'a [f32]>,
     /// `(rows, outputs)`.
     pub(crate) around: Option<&'a [f32]>,
+}
+
+impl<'a> Start<'a> {
+    /// The biases of a row out of `count`.
+    #[inline(always)]
+    pub(super) fn bias_of(&self, row: usize, count: usize, outputs: usize) -> Option<&'a [f32]> {
+        let bias = self.bias?;
+        if bias.len() <= outputs {
+            return Some(bias);
+        }
+        let rows = count * outputs / bias.len();
+        Some(&bias[row / rows * outputs..][..outputs])
+    }
 }
 
 /// `x · weightᵀ + start`: `(rows, inputs)` to `(rows, outputs)`.
@@ -79,7 +92,7 @@ pub(crate) fn multiply(x: &[f32], packed: &Packed, start: Start<'_>) -> Vec<f32>
 /// The same for `count` rows from elsewhere.
 pub(super) fn multiply_rows(rows: &impl Rows, count: usize, packed: &Packed, start: Start<'_>) -> Vec<f32> {
     let outputs = packed.outputs();
-    let product = Product { rows, packed, start };
+    let product = Product { rows, packed, start, count };
     let mut out = zeros(count * outputs);
     let threads = rayon::current_num_threads();
     let pieces = count.div_ceil(PIECE_ROWS);
@@ -89,35 +102,26 @@ pub(super) fn multiply_rows(rows: &impl Rows, count: usize, packed: &Packed, sta
         for start in (0..packed.panels()).step_by(group) {
             let panels = start..packed.panels().min(start + group);
             out.par_chunks_mut(PIECE_ROWS * outputs).enumerate().for_each(|(piece, values)| {
-                let rows = piece * PIECE_ROWS..count.min((piece + 1) * PIECE_ROWS);
-                product.compute(rows, panels.clone(), Out { values, first: 0, stride: outputs });
+                let rows = values.chunks_exact_mut(outputs).collect();
+                product.compute(piece * PIECE_ROWS, panels.clone(), Out { rows, first: 0 });
             });
         }
         return out;
     }
-    // Few rows: panels are shared out as well, and their columns put together afterwards.
+    // Few rows: panels are shared out as well.
     let shares = (4 * threads).div_ceil(pieces.max(1)).min(packed.panels());
     let panels = packed.panels().div_ceil(shares);
-    let width = panels * packed.width();
-    let piece = |index: usize| {
-        let (piece, share) = (index / shares, index % shares);
-        let rows = piece * PIECE_ROWS..count.min((piece + 1) * PIECE_ROWS);
-        let columns = share * width..outputs.min((share + 1) * width);
-        if columns.is_empty() {
-            return (rows, columns, Vec::new());
-        }
-        let mut part = vec![0.0; rows.len() * columns.len()];
-        let panels = share * panels..packed.panels().min((share + 1) * panels);
-        let out = Out { values: &mut part, first: columns.start, stride: columns.len() };
-        product.compute(rows.clone(), panels, out);
-        (rows, columns, part)
-    };
-    let parts: Vec<_> = (0..pieces * shares).into_par_iter().map(piece).collect();
-    for (rows, columns, part) in parts {
-        for (row, part) in rows.zip(part.chunks_exact(columns.len().max(1))) {
-            out[row * outputs..][columns.clone()].copy_from_slice(part);
+    let mut parts: Vec<_> = (0..pieces * shares).map(|_| Vec::new()).collect();
+    for (row, values) in out.chunks_exact_mut(outputs).enumerate() {
+        for (share, columns) in values.chunks_mut(panels * packed.width()).enumerate() {
+            parts[row / PIECE_ROWS * shares + share].push(columns);
         }
     }
+    parts.into_par_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).for_each(|(index, rows)| {
+        let first = index % shares * panels;
+        let panels = first..packed.panels().min(first + panels);
+        product.compute(index / shares * PIECE_ROWS, panels, Out { rows, first: first * packed.width() });
+    });
     out
 }
 
@@ -125,24 +129,26 @@ struct Product<'a, R> {
     rows: &'a R,
     packed: &'a Packed,
     start: Start<'a>,
+    /// How many rows there are.
+    count: usize,
 }
 
-/// Where results go: rows of `stride` numbers, the first of which is output `first`.
+/// Where results go: for each row, those from output `first` on.
 struct Out<'a> {
-    values: &'a mut [f32],
+    rows: Vec<&'a mut [f32]>,
     first: usize,
-    stride: usize,
 }
 
 impl<R: Rows> Product<'_, R> {
-    fn compute(&self, rows: Range<usize>, panels: Range<usize>, out: Out<'_>) {
-        arch().dispatch(Piece { product: self, rows, panels, out });
+    /// Of as many rows as `out` has, from `first` on.
+    fn compute(&self, first: usize, panels: Range<usize>, out: Out<'_>) {
+        arch().dispatch(Piece { product: self, first, panels, out });
     }
 }
 
 struct Piece<'a, 'b, R> {
     product: &'a Product<'b, R>,
-    rows: Range<usize>,
+    first: usize,
     panels: Range<usize>,
     out: Out<'a>,
 }
@@ -152,7 +158,7 @@ impl<R: Rows> WithSimd for Piece<'_, '_, R> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { product, rows, panels, out } = self;
+        let Self { product, first, panels, mut out } = self;
         let packed = product.packed;
         let width = packed.width();
         for (number, depth) in depths(packed).into_iter().enumerate() {
@@ -165,12 +171,11 @@ impl<R: Rows> WithSimd for Piece<'_, '_, R> {
                     depth: &depth,
                     columns,
                     begins: number == 0,
-                    out: Out { values: &mut *out.values, ..out },
+                    out: &mut out,
                 };
-                let step = rows_at_once::<S>();
-                for row in rows.clone().step_by(step) {
-                    let at = row - rows.start;
-                    counted!(step.min(rows.end - row), COUNT => tile.sum::<S, COUNT>(simd, row, at));
+                let (step, count) = (rows_at_once::<S>(), tile.out.rows.len());
+                for at in (0..count).step_by(step) {
+                    counted!(step.min(count - at), COUNT => tile.sum::<S, COUNT>(simd, first + at, at));
                 }
             }
         }
@@ -211,36 +216,33 @@ fn depths(packed: &Packed) -> Vec<Vec<Run>> {
     depths
 }
 
-struct Tile<'a, 'b, R> {
+struct Tile<'a, 'b, 'c, R> {
     product: &'a Product<'b, R>,
     panel: &'a [f32],
     depth: &'a [Run],
     columns: Range<usize>,
     begins: bool,
-    out: Out<'a>,
+    out: &'a mut Out<'c>,
 }
 
-impl<R: Rows> Tile<'_, '_, R> {
+impl<R: Rows> Tile<'_, '_, '_, R> {
     /// Adds to rows `row..row + COUNT`, which are those from `at` on in `out`.
     #[inline(always)]
     fn sum<S: Simd, const COUNT: usize>(&mut self, simd: S, row: usize, at: usize) {
         let Self { product, panel, depth, columns, begins, out } = self;
-        let Product { rows, packed, start } = product;
+        let Product { rows, packed, start, count } = product;
         let outputs = packed.outputs();
-        let place = |index: usize| {
-            let begin = (at + index) * out.stride + columns.start - out.first;
-            begin..begin + columns.len()
-        };
+        let place = columns.start - out.first..columns.end - out.first;
         let mut sums = [[simd.splat_f32s(0.0); VECTORS]; COUNT];
         for (index, sums) in sums.iter_mut().enumerate() {
             *sums = match *begins {
                 true => {
-                    let bias = start.bias.map(|bias| &bias[columns.clone()]);
+                    let bias = start.bias_of(row + index, *count, outputs).map(|bias| &bias[columns.clone()]);
                     let around =
                         start.around.map(|around| &around[(row + index) * outputs..][columns.clone()]);
                     begin(simd, bias, around)
                 }
-                false => load(simd, &out.values[place(index)]),
+                false => load(simd, &out.rows[at + index][place.clone()]),
             };
         }
         let (inputs, width) = (packed.inputs(), packed.width());
@@ -251,7 +253,7 @@ impl<R: Rows> Tile<'_, '_, R> {
             accumulate(simd, rows, weights, &mut sums);
         }
         for (index, sums) in sums.into_iter().enumerate() {
-            store(simd, &mut out.values[place(index)], sums);
+            store(simd, &mut out.rows[at + index][place.clone()], sums);
         }
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn pays(shape: &Convolution, packed: &Packed) -> bool {
 /// Tiles of all images, row by row.
 #[derive(Debug, Clone, Copy)]
 struct Grid {
+    images: usize,
     height: usize,
     width: usize,
     rows: usize,
@@ -60,7 +61,7 @@ pub(super) fn convolve(
 ) -> Vec<f32> {
     let (inputs, outputs) = (packed.inputs(), packed.outputs());
     let images = x.len() / (height * width * inputs);
-    let grid = Grid { height, width, rows: height.div_ceil(TILE), columns: width.div_ceil(TILE) };
+    let grid = Grid { images, height, width, rows: height.div_ceil(TILE), columns: width.div_ceil(TILE) };
     let filter = Filter { x, grid, packed, start };
     let mut out = zeros(images * height * width * outputs);
     let threads = rayon::current_num_threads();
@@ -71,31 +72,25 @@ pub(super) fn convolve(
         let pieces = out.par_chunks_mut(image).enumerate().flat_map(|(image, out)| {
             out.par_chunks_mut(piece).enumerate().map(move |(piece, out)| (image, piece, out))
         });
-        pieces.for_each(|(image, piece, out)| {
+        pieces.for_each_init(Scratch::default, |scratch, (image, piece, out)| {
             let tiles = grid.tiles(image, piece * rows..grid.rows.min((piece + 1) * rows));
-            filter.compute(tiles, 0..packed.panels(), out);
+            let pixels = out.chunks_exact_mut(outputs).collect();
+            filter.compute(tiles, 0..packed.panels(), pixels, scratch);
         });
         return out;
     }
-    // Few tiles: panels are shared out, and their channels put together afterwards.
+    // Few tiles: panels are shared out.
     let panels = packed.panels().div_ceil(2 * threads);
     let shares = packed.panels().div_ceil(panels);
-    let all = 0..images * grid.rows * grid.columns;
-    let parts: Vec<_> = (0..shares)
-        .into_par_iter()
-        .map(|share| {
-            let panels = share * panels..packed.panels().min((share + 1) * panels);
-            let columns = panels.start * packed.width()..outputs.min(panels.end * packed.width());
-            let mut part = vec![0.0; images * height * width * columns.len()];
-            filter.compute(all.clone(), panels, &mut part);
-            (columns, part)
-        })
-        .collect();
-    out.par_chunks_mut(outputs).enumerate().for_each(|(pixel, out)| {
-        for (columns, part) in &parts {
-            let width = columns.len();
-            out[columns.clone()].copy_from_slice(&part[pixel * width..][..width]);
+    let mut parts: Vec<_> = (0..shares).map(|_| Vec::new()).collect();
+    for pixel in out.chunks_exact_mut(outputs) {
+        for (part, channels) in parts.iter_mut().zip(pixel.chunks_mut(panels * packed.width())) {
+            part.push(channels);
         }
+    }
+    parts.into_par_iter().enumerate().for_each(|(share, pixels)| {
+        let panels = share * panels..packed.panels().min((share + 1) * panels);
+        filter.compute(0..images * grid.rows * grid.columns, panels, pixels, &mut Scratch::default());
     });
     out
 }
@@ -122,16 +117,39 @@ struct Filter<'a> {
 
 impl Filter<'_> {
     /// `out`: the pixels of the tiles, from the first tile's row on, with the channels of the panels.
-    fn compute(&self, tiles: Range<usize>, panels: Range<usize>, out: &mut [f32]) {
-        arch().dispatch(Piece { filter: self, tiles, panels, out });
+    fn compute(
+        &self,
+        tiles: Range<usize>,
+        panels: Range<usize>,
+        out: Vec<&mut [f32]>,
+        scratch: &mut Scratch,
+    ) {
+        arch().dispatch(Piece { filter: self, tiles, panels, out, scratch });
     }
+}
+
+/// Memory for what is in work, which one piece of work leaves to the next.
+#[derive(Default)]
+struct Scratch {
+    patches: Vec<f32>,
+    weights: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+/// So many of the numbers, whatever they are.
+fn first(numbers: &mut Vec<f32>, count: usize) -> &mut [f32] {
+    if numbers.len() < count {
+        *numbers = zeros(count);
+    }
+    &mut numbers[..count]
 }
 
 struct Piece<'a, 'b> {
     filter: &'a Filter<'b>,
     tiles: Range<usize>,
     panels: Range<usize>,
-    out: &'a mut [f32],
+    out: Vec<&'a mut [f32]>,
+    scratch: &'a mut Scratch,
 }
 
 impl WithSimd for Piece<'_, '_> {
@@ -139,21 +157,21 @@ impl WithSimd for Piece<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { filter, tiles, panels, out } = self;
+        let Self { filter, tiles, panels, mut out, scratch } = self;
         let Filter { packed, .. } = filter;
         let (inputs, width, count) = (packed.inputs(), packed.width(), tiles.len());
         let depth = DEPTH.min(inputs);
-        let mut patches = vec![0.0; POINTS * count * depth];
-        let mut weights = vec![0.0; POINTS * depth * width];
-        let mut sums = vec![0.0; panels.len() * POINTS * count * width];
+        let patches = first(&mut scratch.patches, POINTS * count * depth);
+        let weights = first(&mut scratch.weights, POINTS * depth * width);
+        let sums = first(&mut scratch.sums, panels.len() * POINTS * count * width);
         for begin in (0..inputs).step_by(depth) {
             let run = begin..inputs.min(begin + depth);
             let length = run.len();
             let tiles = tiles.clone();
-            simd.vectorize(Patches { simd, filter, tiles, run: run.clone(), patches: &mut patches });
+            simd.vectorize(Patches { simd, filter, tiles, run: run.clone(), patches: &mut *patches });
             for (panel, sums) in panels.clone().zip(sums.chunks_exact_mut(POINTS * count * width)) {
                 let panel = packed.panel(panel);
-                simd.vectorize(Weights { simd, panel, inputs, run: run.clone(), weights: &mut weights });
+                simd.vectorize(Weights { simd, panel, inputs, run: run.clone(), weights: &mut *weights });
                 let patches = patches.chunks_exact(count * length);
                 let weights = weights.chunks_exact(length * width);
                 let points = patches.zip(weights).zip(sums.chunks_exact_mut(count * width));
@@ -164,12 +182,10 @@ impl WithSimd for Piece<'_, '_> {
             }
         }
         let first = panels.start * width;
-        let channels = packed.outputs().min(panels.end * width) - first;
         for (panel, sums) in panels.zip(sums.chunks_exact(POINTS * count * width)) {
             let columns = panel * width..packed.outputs().min((panel + 1) * width);
-            let place = (columns.start - first, channels);
-            let tiles = tiles.clone();
-            simd.vectorize(Results { simd, filter, tiles, sums, columns, place, out: &mut *out });
+            let (begin, tiles) = (columns.start - first, tiles.clone());
+            simd.vectorize(Results { simd, filter, tiles, sums, columns, begin, out: &mut out });
         }
     }
 }
@@ -356,23 +372,23 @@ impl<S: Simd> Product<'_, S> {
 }
 
 /// `Aᵀ m A` of the sums `m` of each tile: its pixels.
-struct Results<'a, 'b, S> {
+struct Results<'a, 'b, 'c, S> {
     simd: S,
     filter: &'a Filter<'b>,
     tiles: Range<usize>,
     sums: &'a [f32],
     columns: Range<usize>,
-    /// Where the columns begin in a pixel of `out`, and how many channels one has.
-    place: (usize, usize),
-    out: &'a mut [f32],
+    /// Where the columns begin in a pixel of `out`.
+    begin: usize,
+    out: &'a mut [&'c mut [f32]],
 }
 
-impl<S: Simd> pulp::NullaryFnOnce for Results<'_, '_, S> {
+impl<S: Simd> pulp::NullaryFnOnce for Results<'_, '_, '_, S> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { simd, filter, tiles, sums, columns, place: (begin, channels), out } = self;
+        let Self { simd, filter, tiles, sums, columns, begin, out } = self;
         let Filter { grid, packed, start, .. } = filter;
         let (lanes, count, outputs) = (S::F32_LANES, tiles.len(), packed.outputs());
         let width = VECTORS * lanes;
@@ -398,7 +414,7 @@ impl<S: Simd> pulp::NullaryFnOnce for Results<'_, '_, S> {
                     *results = gather(simd, m);
                 }
                 let mut bias = zero;
-                if let Some(all) = start.bias {
+                if let Some(all) = start.bias_of(image, grid.images, outputs) {
                     bias = load::<S, 1>(simd, &all[columns.clone()])[0];
                 }
                 for column in 0..TILE.min(grid.width - left) {
@@ -410,8 +426,8 @@ impl<S: Simd> pulp::NullaryFnOnce for Results<'_, '_, S> {
                             let around = &around[pixel * outputs..][columns.clone()];
                             result = simd.add_f32s(result, load::<S, 1>(simd, around)[0]);
                         }
-                        let place = (pixel - first) * channels + begin + vector * lanes;
-                        store(simd, &mut out[place..][..columns.len()], [result]);
+                        let place = begin + vector * lanes;
+                        store(simd, &mut out[pixel - first][place..][..columns.len()], [result]);
                     }
                 }
             }

@@ -5,7 +5,7 @@ use candle_core::{DType, Result as CandleResult, Tensor};
 use super::config::{BlockConfig, UnetConfig};
 use crate::attention::{Attend, attend_tokens};
 use crate::error::Error;
-use crate::layers::{LayerNorm, Linear, gated_gelu, layer_norm, linear, linear_from_conv, linear_no_bias};
+use crate::layers::{LayerNorm, Linear, layer_norm, linear, linear_from_conv, linear_no_bias};
 use crate::planes::{Dims, GroupNorm, Groups, Planes};
 use crate::weights::Weights;
 
@@ -140,6 +140,6 @@ impl FeedForward {
 
     /// The network's result for `x`, and `around`.
     fn forward(&self, x: &Tensor, around: &Tensor) -> CandleResult<Tensor> {
-        self.out.forward_around(&gated_gelu(&self.proj.forward(x)?)?, around)
+        self.out.forward_around(&self.proj.forward_gated(x)?, around)
     }
 }
