@@ -5,7 +5,7 @@ use candle_nn::{Embedding, Module as _, RmsNorm};
 
 use crate::error::Error;
 use crate::kernels::{self, Packed, Pointwise, Start, floats, has_floats};
-use crate::parameters::Parameter;
+use crate::parameters::{Parameter, Value};
 use crate::weights::Weights;
 
 /// A linear layer, whose weight a LoRA may change.
@@ -17,7 +17,7 @@ pub(crate) struct Linear {
 impl Linear {
     /// `weight`: `(outputs, inputs)`, of which a LoRA does not hear.
     pub(crate) fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: Parameter::new(weight), bias }
+        Self { weight: Parameter::new(Value::Plain(weight)), bias }
     }
 
     /// `(…, inputs)` to `(…, outputs)`.

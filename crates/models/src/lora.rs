@@ -155,10 +155,9 @@ mod tests {
         let names = ["to_q", "to_k", "to_v"];
         let bases = [1.0, 2.0, 3.0].map(|first| tensor((2, 3), first).to_dtype(DType::F16).unwrap());
         let layer = |name: &str| format!("transformer_blocks.0.attn.{name}");
-        let parameters = names
-            .iter()
-            .zip(&bases)
-            .map(|(name, base)| (format!("{}.weight", layer(name)), Parameter::new(base.clone())));
+        let parameters = names.iter().zip(&bases).map(|(name, base)| {
+            (format!("{}.weight", layer(name)), Parameter::new(Value::Plain(base.clone())))
+        });
         let mut loras = Loras::new(vec![(Component::Denoiser, parameters.collect())], None);
         let (down, up) = (tensor((2, 3), -0.5), tensor((6, 2), 0.25));
         let key = |end: &str| format!("lora_unet_double_blocks_0_img_attn_qkv.{end}");

@@ -24,6 +24,18 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    /// `weight`, of `shape` `(outputs, inputs)` or `(outputs, inputs, height, width)`, as kernels read it.
+    ///
+    /// # Errors
+    /// When it has another shape.
+    pub(crate) fn pack<T: Copy + Into<f32> + Sync>(weight: &[T], shape: Shape) -> Result<Self> {
+        let [outputs, inputs, kernel @ ..] = shape.dims() else {
+            candle_core::bail!("a weight of shape {shape:?} is neither a linear layer's nor a convolution's")
+        };
+        let packed = Packed::new(weight, *outputs, *inputs, kernel.iter().product());
+        Ok(Self::Packed(Arc::new(packed), shape))
+    }
+
     fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Plain(tensor) => Ok(tensor.clone()),
@@ -33,8 +45,8 @@ impl Value {
 }
 
 impl Parameter {
-    pub(crate) fn new(tensor: Tensor) -> Self {
-        Self(Arc::new(RwLock::new(Value::Plain(tensor))))
+    pub(crate) fn new(value: Value) -> Self {
+        Self(Arc::new(RwLock::new(value)))
     }
 
     /// The tensor in use.
@@ -76,15 +88,13 @@ impl Parameter {
         if !has_floats(&tensor) {
             return Ok(None);
         }
-        let shape = tensor.shape().clone();
-        let [outputs, inputs, kernel @ ..] = shape.dims() else {
-            candle_core::bail!("a weight of shape {shape:?} is neither a linear layer's nor a convolution's")
-        };
         let tensor = tensor.contiguous()?;
-        let packed = Packed::new(&floats(&tensor)?, *outputs, *inputs, kernel.iter().product());
-        let packed = Arc::new(packed);
-        self.put(Value::Packed(packed.clone(), shape));
-        Ok(Some(packed))
+        let value = Value::pack(&floats(&tensor)?, tensor.shape().clone())?;
+        self.put(value.clone());
+        Ok(match value {
+            Value::Packed(packed, _) => Some(packed),
+            Value::Plain(_) => None,
+        })
     }
 
     /// Puts another tensor of the same shape, dtype and device in its place, and returns what was there.
@@ -112,7 +122,7 @@ mod tests {
     fn packing_changes_neither_tensor_nor_size() {
         let values: Vec<f32> = (0..5 * 3 * 4).map(|value| value as f32).collect();
         let tensor = Tensor::from_vec(values.clone(), (5, 3, 2, 2), &Device::Cpu).unwrap();
-        let parameter = Parameter::new(tensor.clone());
+        let parameter = Parameter::new(Value::Plain(tensor.clone()));
         assert!(parameter.packed().unwrap().is_some());
         assert_eq!(parameter.bytes(), 60 * 4);
         let back = parameter.tensor().unwrap();
@@ -123,7 +133,7 @@ mod tests {
     #[test]
     fn weight_that_was_exchanged_is_packed_anew_and_put_back() {
         let of = |value: f32| Tensor::from_vec(vec![value; 6], (2, 3), &Device::Cpu).unwrap();
-        let parameter = Parameter::new(of(1.0));
+        let parameter = Parameter::new(Value::Plain(of(1.0)));
         let first = |parameter: &Parameter| parameter.packed().unwrap().unwrap().unpack()[0];
         assert_eq!(first(&parameter), 1.0);
         let before = parameter.set(of(2.0));

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use bytemuck::try_cast_slice;
 use candle_core::safetensors::{Load as _, MmapedSafetensors};
 use candle_core::{DType, Device, Shape, Tensor};
+use half::{bf16, f16};
 
 use crate::error::{BoxError, Error};
 use crate::memory::forget_mapped;
-use crate::parameters::{Parameter, Parameters};
+use crate::parameters::{Parameter, Parameters, Value};
 
 /// The weights of one component, mapped into memory from one file or several shards.
 pub(crate) struct Checkpoint {
@@ -204,39 +206,50 @@ impl Weights<'_> {
     /// [`Error::Load`] naming the tensor, when it is missing, of another shape or not of floating point.
     pub(crate) fn get(&self, name: &str, shape: impl Into<Shape>) -> Result<Tensor, Error> {
         let (name, shape) = (format!("{}{name}", self.prefix), shape.into());
-        let expected = format!("shape {:?}", shape.dims());
-        let Some(shard) = self.checkpoint.places.get(&name).map(|index| &self.checkpoint.shards[*index])
-        else {
-            let path = self.checkpoint.path();
-            return Err(mismatch(path, name, expected, "no such tensor".to_owned()));
-        };
-        let view = shard.tensors.get(&name)?;
-        if view.shape() != shape.dims() {
-            let found = format!("shape {:?}", view.shape());
-            return Err(mismatch(&shard.path, name, expected, found));
-        }
-        if !is_float(view.dtype().try_into()) {
-            let found = format!("dtype {:?}", view.dtype());
-            return Err(mismatch(&shard.path, name, "a floating point tensor".to_owned(), found));
-        }
+        let stored = self.stored(&name, &shape)?;
         let tensor = match &self.placement {
             Placement::Check => self.zeros(shape)?,
-            // On the device first: half the bytes cross the bus, and the conversion is the device's work.
-            Placement::Load(device) => {
-                let tensor = view.load(device)?.to_dtype(self.dtype)?;
-                // Else a model would take twice its memory while it is loaded.
-                #[expect(unsafe_code, reason = "that it is a mapped file is known here")]
-                // SAFETY: a view lies in the mapping of its shard, whose file nobody changes; see `Shard::open`.
-                unsafe {
-                    forget_mapped(view.data());
-                }
-                tensor
-            }
+            Placement::Load(device) => stored.load(device, self.dtype)?.reshape(shape)?,
         };
-        let bytes = (tensor.elem_count() * self.dtype.size_in_bytes()) as u64;
+        self.was_read(name, &stored);
+        Ok(tensor)
+    }
+
+    /// The tensor with all of `name`, which must have `shape` in the file.
+    fn stored(&self, name: &str, shape: &Shape) -> Result<Stored<'_>, Error> {
+        let expected = format!("shape {:?}", shape.dims());
+        let Some(shard) = self.checkpoint.places.get(name).map(|index| &self.checkpoint.shards[*index])
+        else {
+            let path = self.checkpoint.path();
+            return Err(mismatch(path, name.to_owned(), expected, "no such tensor".to_owned()));
+        };
+        let view = shard.tensors.get(name)?;
+        if view.shape() != shape.dims() {
+            let found = format!("shape {:?}", view.shape());
+            return Err(mismatch(&shard.path, name.to_owned(), expected, found));
+        }
+        match view.dtype().try_into() {
+            Ok(dtype) if is_float(Ok(dtype)) => Ok(Stored { dtype, data: view.data() }),
+            _ => {
+                let found = format!("dtype {:?}", view.dtype());
+                Err(mismatch(&shard.path, name.to_owned(), "a floating point tensor".to_owned(), found))
+            }
+        }
+    }
+
+    fn was_read(&self, name: String, stored: &Stored<'_>) {
+        if let Placement::Load(_) = self.placement {
+            // Else a model would take twice its memory while it is loaded.
+            #[expect(unsafe_code, reason = "that it is a mapped file is known here")]
+            // SAFETY: it lies in the mapping of its shard, whose file nobody changes; see `Shard::open`.
+            unsafe {
+                forget_mapped(stored.data);
+            }
+        }
+        let count = stored.data.len() / stored.dtype.size_in_bytes();
+        let bytes = (count * self.dtype.size_in_bytes()) as u64;
         self.checkpoint.bytes.set(self.checkpoint.bytes.get() + bytes);
         self.checkpoint.read.borrow_mut().insert(name);
-        Ok(tensor)
     }
 
     /// Zeros of any shape in the memory of one.
@@ -256,15 +269,49 @@ impl Weights<'_> {
         shape: impl Into<Shape>,
         used_as: impl Into<Shape>,
     ) -> Result<Parameter, Error> {
-        let (tensor, used_as) = (self.get(name, shape)?, used_as.into());
-        let tensor = match &self.placement {
-            Placement::Check => self.zeros(used_as)?,
-            Placement::Load(_) => tensor.reshape(used_as)?,
+        let (name, used_as) = (format!("{}{name}", self.prefix), used_as.into());
+        let stored = self.stored(&name, &shape.into())?;
+        let value = match &self.placement {
+            Placement::Check => Value::Plain(self.zeros(used_as)?),
+            Placement::Load(Device::Cpu) if self.dtype == DType::F32 => stored.pack(used_as)?,
+            Placement::Load(device) => Value::Plain(stored.load(device, self.dtype)?.reshape(used_as)?),
         };
-        let parameter = Parameter::new(tensor);
-        let name = format!("{}{name}", self.prefix);
+        let parameter = Parameter::new(value);
+        self.was_read(name.clone(), &stored);
         self.checkpoint.parameters.borrow_mut().insert(name, parameter.clone());
         Ok(parameter)
+    }
+}
+
+/// Numbers in a file.
+struct Stored<'a> {
+    dtype: DType,
+    data: &'a [u8],
+}
+
+impl Stored<'_> {
+    /// All of them in a row, on `device` in `dtype`.
+    fn load(&self, device: &Device, dtype: DType) -> candle_core::Result<Tensor> {
+        let count = self.data.len() / self.dtype.size_in_bytes();
+        // On the device first: half the bytes cross the bus, and the conversion is the device's work.
+        Tensor::from_raw_buffer(self.data, self.dtype, &[count], device)?.to_dtype(dtype)
+    }
+
+    /// As kernels read a weight of that shape, straight from the file.
+    fn pack(&self, shape: Shape) -> candle_core::Result<Value> {
+        match self.dtype {
+            DType::F32 if let Ok(numbers) = try_cast_slice::<_, f32>(self.data) => {
+                Value::pack(numbers, shape)
+            }
+            DType::F16 if let Ok(numbers) = try_cast_slice::<_, f16>(self.data) => {
+                Value::pack(numbers, shape)
+            }
+            DType::BF16 if let Ok(numbers) = try_cast_slice::<_, bf16>(self.data) => {
+                Value::pack(numbers, shape)
+            }
+            // The kernels pack it when they use it.
+            _ => Ok(Value::Plain(self.load(&Device::Cpu, DType::F32)?.reshape(shape)?)),
+        }
     }
 }
 

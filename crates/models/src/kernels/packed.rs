@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
+use super::buffer::zeros;
 use super::lanes::panel_width;
 
-/// A cache line, and the widest vector.
-#[derive(Debug, Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([f32; LINE]);
-
+/// Numbers of a cache line, and of the widest vector.
 const LINE: usize = 16;
+
+/// Numbers of a panel that are put in their places before the next ones: their places stay in the first cache.
+const BLOCK: usize = 1 << 12;
 
 /// The weights of a linear layer or of a convolution.
 ///
@@ -17,7 +17,9 @@ const LINE: usize = 16;
 /// output. A linear layer has one tap, a convolution one for each place of its kernel.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    lines: Vec<Line>,
+    /// Panels begin with cache lines, the first of them at `start`.
+    values: Vec<f32>,
+    start: usize,
     outputs: usize,
     inputs: usize,
     taps: usize,
@@ -29,41 +31,33 @@ impl Packed {
     ///
     /// # Panics
     /// When there are not that many numbers.
-    pub(crate) fn new(weight: &[f32], outputs: usize, inputs: usize, taps: usize) -> Self {
+    pub(crate) fn new<T>(weight: &[T], outputs: usize, inputs: usize, taps: usize) -> Self
+    where
+        T: Copy + Into<f32> + Sync,
+    {
         assert_eq!(weight.len(), outputs * inputs * taps, "weights of another shape");
         let width = panel_width();
-        let panel = (taps * inputs * width).next_multiple_of(LINE);
         let panels = outputs.div_ceil(width);
-        let mut lines = vec![Line([0.0; LINE]); panels * panel / LINE];
-        if panel > 0 {
-            lines.par_chunks_mut(panel / LINE).enumerate().for_each(|(index, lines)| {
-                let first = index * width;
-                let packed: &mut [f32] = bytemuck::cast_slice_mut(lines);
-                for column in 0..width.min(outputs - first) {
-                    let row = &weight[(first + column) * inputs * taps..][..inputs * taps];
-                    for (input, values) in row.chunks_exact(taps).enumerate() {
-                        for (tap, value) in values.iter().enumerate() {
-                            packed[(tap * inputs + input) * width + column] = *value;
-                        }
-                    }
-                }
-            });
-        }
-        Self { lines, outputs, inputs, taps, width }
+        let mut values = zeros(panels * stride(inputs * taps, width) + LINE);
+        let start = values.as_ptr().align_offset(size_of::<[f32; LINE]>()).min(LINE);
+        let rows = weight.par_chunks((width * inputs * taps).max(1));
+        let panels = values[start..].par_chunks_mut(stride(inputs * taps, width).max(1));
+        panels.zip(rows).for_each(|(panel, rows)| fill(panel, rows, (inputs, taps), width));
+        Self { values, start, outputs, inputs, taps, width }
     }
 
     /// The weights as they were given.
     pub(crate) fn unpack(&self) -> Vec<f32> {
         let (inputs, taps) = (self.inputs, self.taps);
-        let mut weight = vec![0.0; self.outputs * inputs * taps];
-        for (output, row) in weight.chunks_exact_mut((inputs * taps).max(1)).enumerate() {
+        let mut weight = zeros(self.outputs * inputs * taps);
+        weight.par_chunks_exact_mut((inputs * taps).max(1)).enumerate().for_each(|(output, row)| {
             let (panel, column) = (self.panel(output / self.width), output % self.width);
-            for input in 0..inputs {
-                for tap in 0..taps {
-                    row[input * taps + tap] = panel[(tap * inputs + input) * self.width + column];
+            for (input, values) in row.chunks_exact_mut(taps).enumerate() {
+                for (tap, value) in values.iter_mut().enumerate() {
+                    *value = panel[(tap * inputs + input) * self.width + column];
                 }
             }
-        }
+        });
         weight
     }
 
@@ -91,8 +85,29 @@ impl Packed {
     /// `(taps, inputs, width)` of one panel.
     pub(super) fn panel(&self, index: usize) -> &[f32] {
         let size = self.taps * self.inputs * self.width;
-        let all: &[f32] = bytemuck::cast_slice(&self.lines);
-        &all[index * size.next_multiple_of(LINE)..][..size]
+        let first = self.start + index * stride(self.taps * self.inputs, self.width);
+        &self.values[first..][..size]
+    }
+}
+
+/// Numbers from one panel to the next.
+fn stride(rows: usize, width: usize) -> usize {
+    (rows * width).next_multiple_of(LINE)
+}
+
+/// Makes the weights of a few outputs, one after another, columns of a panel.
+fn fill<T: Copy + Into<f32>>(panel: &mut [f32], rows: &[T], (inputs, taps): (usize, usize), width: usize) {
+    let block = (BLOCK / (taps * width)).max(1);
+    for first in (0..inputs).step_by(block) {
+        let last = inputs.min(first + block);
+        for (column, row) in rows.chunks_exact(inputs * taps).enumerate() {
+            let values = row[first * taps..last * taps].chunks_exact(taps);
+            for (input, values) in (first..last).zip(values) {
+                for (tap, value) in values.iter().enumerate() {
+                    panel[(tap * inputs + input) * width + column] = (*value).into();
+                }
+            }
+        }
     }
 }
 
