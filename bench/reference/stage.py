@@ -39,12 +39,18 @@ def caption():
     return lambda: model.generate(pixel_values=pixels, max_new_tokens=TOKENS)
 
 
+def product():
+    numbers = ((torch.arange(2048 * 2048) * 2654435761 % 2**32).double() / 2**31 - 1).float().reshape(2048, 2048)
+    halves = numbers / 2
+    return lambda: numbers @ halves.T
+
+
 def peak_bytes():
     line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-STAGES = {"sd15-unet-1": lambda: unet("sd15", 1), "sd15-unet-2": lambda: unet("sd15", 2), "sd15-vae": vae, "sdxl-unet-1": lambda: unet("sdxl", 1), "blip-caption": caption}
+STAGES = {"sd15-unet-1": lambda: unet("sd15", 1), "sd15-unet-2": lambda: unet("sd15", 2), "sd15-vae": vae, "sdxl-unet-1": lambda: unet("sdxl", 1), "blip-caption": caption, "product": product}
 
 
 def main():

@@ -1,23 +1,22 @@
 //! Stages of models of full size, beside diffusers and transformers on PyTorch.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use candle_core::{Device, Tensor, safetensors};
-use clap::ValueEnum as _;
 
 use crate::figure::{Figure, Target};
 use crate::models::{self, Name};
 use crate::report;
 use crate::samples::{self, Samples};
-use crate::stage::{ROLE, Stage, Told};
+use crate::stage::{self, ROLE, Stage, Told};
 
 /// More than these would take hours.
 const MOST_ROUNDS: u32 = 3;
 
 /// The most that a value may differ from PyTorch's, in standard deviations of PyTorch's values.
-const TOLERANCE: f64 = 1e-3;
+pub(crate) const TOLERANCE: f64 = 1e-3;
 
 /// A stage to measure.
 struct Case {
@@ -82,7 +81,7 @@ fn measure(cases: &[Case], rounds: u32, only: &[String]) -> Result<Vec<Figure>> 
 
 impl Case {
     fn name(&self) -> String {
-        self.stage.to_possible_value().expect("no stage is hidden").get_name().to_owned()
+        self.stage.name()
     }
 
     fn measure(&self, rounds: u32) -> Result<Vec<Figure>> {
@@ -118,13 +117,9 @@ impl Case {
     }
 
     /// Median time of a process's runs.
-    fn side(&self, side: &str, mut command: Command, output: &Path, told: &mut Vec<Told>) -> Result<f64> {
+    fn side(&self, side: &str, command: Command, output: &Path, told: &mut Vec<Told>) -> Result<f64> {
         let stage = self.name();
-        command.arg(&stage).arg(models::folder()?).arg(output).stderr(Stdio::inherit());
-        let done = command.output().with_context(|| format!("failed to start {side} for {stage}"))?;
-        ensure!(done.status.success(), "{side} failed at {stage}: {}", done.status);
-        let one = serde_json::from_slice::<Told>(&done.stdout)
-            .with_context(|| format!("{side} told nothing of {stage}"))?;
+        let one = stage::told(command, self.stage, output).with_context(|| format!("{side} failed"))?;
         let seconds = Samples::new(one.seconds.clone()).median();
         report::note(format!("{stage}, {side}: {seconds:.2} s, {:.2} GB", one.peak_bytes as f64 / 1e9));
         told.push(one);
@@ -160,13 +155,14 @@ fn peaks(told: &[Told]) -> Samples {
     Samples::new(told.iter().map(|told| told.peak_bytes as f64 / 1e9).collect())
 }
 
-fn output(file: &Path) -> Result<Tensor> {
+/// What a stage wrote.
+pub(crate) fn output(file: &Path) -> Result<Tensor> {
     let mut tensors = safetensors::load(file, &Device::Cpu)?;
     tensors.remove("out").with_context(|| format!("{} lacks `out`", file.display()))
 }
 
 /// The largest difference of two values, in standard deviations of what was expected.
-fn difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
+pub(crate) fn difference(found: &Tensor, expected: &Tensor) -> Result<f64> {
     ensure!(found.dims() == expected.dims(), "{:?} is not {:?}", found.dims(), expected.dims());
     let (found, expected) = (values(found)?, values(expected)?);
     let count = expected.len() as f64;

@@ -3,26 +3,37 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::figure::Figure;
+use crate::inference::{self, TOLERANCE};
+use crate::models::{self, ours, reference};
+use crate::report::note;
 use crate::samples::Samples;
+use crate::stage::{PRODUCT_OPERATIONS, ROLE, Stage, told};
 
 /// How long commits are counted.
 const COMMITS: Duration = Duration::from_secs(2);
 /// What Postgres writes at least at a commit.
 const PAGE: [u8; 8192] = [7; 8192];
 const READ_BYTES: usize = 1 << 30;
+/// Of each thread.
+const COPIED_BYTES: usize = 256 << 20;
+/// As many as either side has where models are compared.
+const THREADS: usize = 2;
 
 /// `rounds` times each.
 pub(crate) fn measure(rounds: u32) -> Result<Vec<Figure>> {
     let folder = folder()?;
-    let figures = vec![
+    let mut figures = vec![
         figure("fdatasync of one 8 KiB page after another", "1/s", rounds, || syncs(&folder))?,
         figure("reading a file from disk, not from memory", "MB/s", rounds, || disk(&folder))?,
+        figure("copying memory, two threads", "GB/s", rounds, || Ok(copies()))?,
     ];
+    figures.extend(products(&folder, rounds)?);
     fs::remove_dir_all(&folder).context("failed to remove the files that were read")?;
     Ok(figures)
 }
@@ -78,6 +89,49 @@ fn disk(folder: &Path) -> Result<f64> {
     let started = Instant::now();
     while file.read(&mut block)? > 0 {}
     Ok(READ_BYTES as f64 / 1e6 / started.elapsed().as_secs_f64())
+}
+
+/// Bytes that are read, and as many are written.
+fn copies() -> f64 {
+    let mut pairs: Vec<_> =
+        (0..THREADS).map(|_| (vec![1u8; COPIED_BYTES], vec![2u8; COPIED_BYTES])).collect();
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for (from, to) in &mut pairs {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+    });
+    (THREADS * COPIED_BYTES) as f64 / 1e9 / started.elapsed().as_secs_f64()
+}
+
+/// Multiply-adds of f32: one product of matrices by the kernels, by candle and by PyTorch, in turns.
+fn products(folder: &Path, rounds: u32) -> Result<Vec<Figure>> {
+    fs::create_dir_all(models::folder()?)?;
+    let stages = [Stage::Product, Stage::CandleProduct];
+    let (mut rates, mut reference_rates) = (stages.map(|_| Vec::new()), Vec::new());
+    let (found, expected) = (folder.join("product.safetensors"), folder.join("expected.safetensors"));
+    let rate = |seconds: Vec<f64>| PRODUCT_OPERATIONS / 1e9 / Samples::new(seconds).median();
+    for _ in 0..rounds {
+        let command = reference("bench/reference/stage.py")?;
+        reference_rates.push(rate(told(command, Stage::Product, &expected)?.seconds));
+        for (stage, rates) in stages.iter().zip(&mut rates) {
+            rates.push(rate(told(ours(ROLE)?, *stage, &found)?.seconds));
+            let difference =
+                inference::difference(&inference::output(&found)?, &inference::output(&expected)?)?;
+            ensure!(difference <= TOLERANCE, "{}: {difference:.1e} deviations from PyTorch", stage.name());
+        }
+        note(format!("products: {rates:.0?}, PyTorch {reference_rates:.0?} GFLOP/s"));
+    }
+    let names = ["the kernels", "candle"].into_iter().zip(rates);
+    Ok(names
+        .map(|(name, rates)| Figure {
+            name: format!("a product of 2048 × 2048 numbers by {name}, two threads"),
+            unit: "GFLOP/s",
+            ours: Samples::new(rates),
+            reference: Some(("PyTorch".to_owned(), Samples::new(reference_rates.clone()))),
+            target: None,
+        })
+        .collect())
 }
 
 /// Makes the kernel forget what it remembers of a file.

@@ -5,6 +5,7 @@
 //! `NAME.svg`; [`document`] writes `docs/performance.md` from the JSON.
 
 mod api;
+mod cold;
 mod database;
 mod deployed;
 mod document;
@@ -16,6 +17,7 @@ mod jobs;
 mod limits;
 mod load;
 mod models;
+mod operations;
 mod plot;
 mod report;
 mod samples;
@@ -62,7 +64,11 @@ enum Benchmark {
     Caption,
     /// Stages of SD 1.5 and SDXL, beside diffusers on PyTorch
     Inference,
-    /// What the machine can do: commits, bytes from disk
+    /// Where the time of a pass of a U-Net goes
+    Operations,
+    /// A model from disk to its first step, beside reading its files
+    Cold,
+    /// What the machine can do: commits, bytes from disk, copies, multiply-adds
     Limits,
     /// Jobs without work, through everything around the work
     Jobs,
@@ -80,6 +86,8 @@ impl Benchmark {
         match self {
             Self::Caption => inference::captions(rounds, &arguments.only),
             Self::Inference => inference::pictures(rounds, &arguments.only),
+            Self::Operations => operations::measure(rounds),
+            Self::Cold => cold::measure(rounds),
             Self::Limits => limits::measure(rounds),
             Self::Jobs => jobs::measure(rounds),
             Self::Scale => scale::measure(rounds),
@@ -104,6 +112,8 @@ fn main() -> ExitCode {
     let role = std::env::args().nth(1).unwrap_or_default();
     let outcome = match role.as_str() {
         stage::ROLE => stage::run(),
+        cold::ROLE => cold::run(),
+        operations::ROLE => operations::run(),
         api::BARE => api::serve_bare(),
         _ => run(&Arguments::parse()),
     };

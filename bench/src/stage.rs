@@ -5,16 +5,17 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use candle_core::{Device as Candle, Tensor, safetensors};
 use clap::{Parser, ValueEnum};
 use darkroom_jobs::ImageSize;
-use darkroom_models::{Blip, Conditioning, Device, LatentDiffusion, LoadOptions, ModelFolder};
+use darkroom_models::{Blip, Conditioning, Device, LatentDiffusion, LoadOptions, ModelFolder, Product};
 use serde::{Deserialize, Serialize};
 
-use crate::report;
+use crate::{models, report};
 
 /// The first argument of the process.
 pub(crate) const ROLE: &str = "stage";
@@ -27,6 +28,10 @@ const SIDE: u32 = 512;
 /// A stage is run again until it has been for as long, or as often.
 const LONG_ENOUGH: f64 = 10.0;
 const MOST_RUNS: usize = 3;
+/// Side of the matrices of a product.
+const MATRIX: usize = 2048;
+/// Multiplications and additions of a product.
+pub(crate) const PRODUCT_OPERATIONS: f64 = 2.0 * (MATRIX * MATRIX * MATRIX) as f64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stage {
@@ -40,6 +45,11 @@ pub(crate) enum Stage {
     Xl,
     #[value(name = "blip-caption")]
     Caption,
+    #[value(name = "product")]
+    Product,
+    /// By candle, and so by the crate gemm
+    #[value(name = "product-candle")]
+    CandleProduct,
 }
 
 /// What a run of the process tells.
@@ -63,8 +73,17 @@ struct Arguments {
     output: PathBuf,
 }
 
+/// Has `command`, ours or PyTorch's, run a stage and write what comes out into `output`.
+pub(crate) fn told(mut command: Command, stage: Stage, output: &Path) -> Result<Told> {
+    let name = stage.name();
+    command.arg(&name).arg(models::folder()?).arg(output).stderr(Stdio::inherit());
+    let done = command.output().with_context(|| format!("failed to start {name}"))?;
+    ensure!(done.status.success(), "{name} failed: {}", done.status);
+    serde_json::from_slice(&done.stdout).with_context(|| format!("{name} told nothing"))
+}
+
 /// What came out of a run.
-enum Outcome {
+pub(crate) enum Outcome {
     Tensor(Tensor),
     Ids(Vec<u32>),
 }
@@ -93,13 +112,19 @@ pub(crate) fn run() -> Result<()> {
 }
 
 impl Stage {
-    fn load(self, models: &Path) -> Result<Box<dyn Fn() -> Result<Outcome>>> {
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().expect("no stage is hidden").get_name().to_owned()
+    }
+
+    pub(crate) fn load(self, models: &Path) -> Result<Box<dyn Fn() -> Result<Outcome>>> {
         match self {
             Self::UnetOnce => unet(&models.join("sd15"), 1),
             Self::UnetTwice => unet(&models.join("sd15"), 2),
             Self::Xl => unet(&models.join("sdxl"), 1),
             Self::Vae => vae(&models.join("sd15")),
             Self::Caption => caption(&models.join("blip")),
+            Self::Product => product(),
+            Self::CandleProduct => candle_product(),
         }
     }
 }
@@ -126,6 +151,28 @@ fn caption(folder: &Path) -> Result<Box<dyn Fn() -> Result<Outcome>>> {
     let pixels = inputs(folder)?["pixels"].clone();
     let prefix = model.prefix("")?;
     Ok(Box::new(move || Ok(Outcome::Ids(model.generate(&pixels, &prefix, &mut |_| Ok(()))?))))
+}
+
+fn product() -> Result<Box<dyn Fn() -> Result<Outcome>>> {
+    let numbers = numbers();
+    let halves: Vec<f32> = numbers.iter().map(|number| number / 2.0).collect();
+    let product = Product::new(&halves, MATRIX, MATRIX);
+    Ok(Box::new(move || {
+        let out = Tensor::from_vec(product.of(&numbers), (MATRIX, MATRIX), &Candle::Cpu)?;
+        Ok(Outcome::Tensor(out))
+    }))
+}
+
+fn candle_product() -> Result<Box<dyn Fn() -> Result<Outcome>>> {
+    let numbers = Tensor::from_vec(numbers(), (MATRIX, MATRIX), &Candle::Cpu)?;
+    let halves = (&numbers / 2.0)?;
+    Ok(Box::new(move || Ok(Outcome::Tensor(numbers.matmul(&halves.t()?)?))))
+}
+
+/// In [-1, 1), the same on both sides.
+fn numbers() -> Vec<f32> {
+    let number = |index: usize| f64::from((index as u32).wrapping_mul(2_654_435_761)) / f64::from(1u32 << 31);
+    (0..MATRIX * MATRIX).map(|index| (number(index) - 1.0) as f32).collect()
 }
 
 /// The pipeline `small` with the large component `name`.

@@ -34,7 +34,11 @@ enum Benchmark {
     Caption,
     /// Stages of SD 1.5 and SDXL, beside diffusers on PyTorch
     Inference,
-    /// What the machine can do: commits, bytes from disk
+    /// Where the time of a pass of a U-Net goes
+    Operations,
+    /// A model from disk to its first step, beside reading its files
+    Cold,
+    /// What the machine can do: commits, bytes from disk, copies, multiply-adds
     Limits,
     /// Jobs without work, through everything around the work
     Jobs,
@@ -54,7 +58,7 @@ impl Benchmark {
     /// Whether it runs services.
     fn needs_servers(self) -> bool {
         match self {
-            Self::Caption | Self::Inference | Self::Limits => false,
+            Self::Caption | Self::Inference | Self::Operations | Self::Cold | Self::Limits => false,
             Self::Jobs | Self::Scale | Self::Api | Self::Growth => true,
         }
     }
@@ -64,9 +68,9 @@ impl Benchmark {
         self == Self::Jobs
     }
 
-    /// Whether it compares models with PyTorch's.
+    /// Whether it compares with PyTorch, or has it write models.
     fn needs_reference(self) -> bool {
-        matches!(self, Self::Caption | Self::Inference)
+        matches!(self, Self::Caption | Self::Inference | Self::Operations | Self::Cold | Self::Limits)
     }
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use tracing::trace_span;
 
 use super::arch::arch;
 use super::buffer::zeros;
@@ -36,6 +37,7 @@ pub(crate) struct Heads {
 /// `q`: `(batch, queries, count · size)`, `k` and `v`: `(batch, keys, count · size)`. `mask`: `(queries, keys)`, or one
 /// such for each head of each of the batch. The result is like `q`.
 pub(crate) fn attend(q: &[f32], k: &[f32], v: &[f32], heads: Heads, mask: Option<&[f32]>) -> Vec<f32> {
+    let _span = trace_span!("attention").entered();
     let width = heads.count * heads.size;
     let batch = q.len() / (heads.queries * width).max(1);
     let blocks = heads.queries.div_ceil(QUERIES);

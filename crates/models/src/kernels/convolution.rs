@@ -1,5 +1,7 @@
 //! Convolutions over channels-last feature maps.
 
+use tracing::trace_span;
+
 use super::packed::Packed;
 use super::product::{Rows, Start, multiply_rows};
 use super::winograd;
@@ -32,6 +34,9 @@ impl Convolution {
 ///
 /// 3 × 3 convolutions that keep the size go through Winograd's minimal filtering where that pays.
 pub(crate) fn convolve(x: &[f32], shape: Convolution, packed: &Packed, start: Start<'_>) -> Vec<f32> {
+    let span =
+        if shape.size == 3 { trace_span!("3 × 3 convolutions") } else { trace_span!("other convolutions") };
+    let _span = span.entered();
     let (height, width) = shape.result();
     let pixels = shape.height * shape.width * packed.inputs();
     let images = x.len() / pixels.max(1);

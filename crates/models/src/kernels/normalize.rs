@@ -2,6 +2,7 @@
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use tracing::trace_span;
 
 use super::arch::arch;
 use super::buffer::zeros;
@@ -24,6 +25,7 @@ pub(crate) fn group_norm(
     (groups, eps): (usize, f64),
     then: Option<Pointwise>,
 ) -> Vec<f32> {
+    let _span = trace_span!("normalisation").entered();
     let channels = weight.len();
     let mut out = zeros(x.len());
     let (image, piece) = ((pixels * channels).max(1), (PIXELS * channels).max(1));
@@ -160,6 +162,7 @@ fn of<S: Simd>(simd: S, then: Option<Pointwise>, x: S::f32s) -> S::f32s {
 ///
 /// `x`: rows of as many numbers as `weight` and `bias` have.
 pub(crate) fn layer_norm(x: &[f32], (weight, bias): (&[f32], &[f32]), eps: f64) -> Vec<f32> {
+    let _span = trace_span!("normalisation").entered();
     let mut out = zeros(x.len());
     let piece = (ROWS * weight.len()).max(1);
     let pieces = out.par_chunks_mut(piece).zip(x.par_chunks(piece));

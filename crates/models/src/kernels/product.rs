@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
+use tracing::trace_span;
 
 use super::arch::arch;
 use super::buffer::zeros;
@@ -85,6 +86,7 @@ impl<'a> Start<'a> {
 
 /// `x · weightᵀ + start`: `(rows, inputs)` to `(rows, outputs)`.
 pub(crate) fn multiply(x: &[f32], packed: &Packed, start: Start<'_>) -> Vec<f32> {
+    let _span = trace_span!("linear layers").entered();
     let inputs = packed.inputs();
     multiply_rows(&Matrix { values: x, inputs }, x.len() / inputs.max(1), packed, start)
 }
