@@ -10,6 +10,7 @@ mod preview;
 mod text;
 
 use std::cell::OnceCell;
+use std::num::NonZeroU32;
 
 use candle_core::Tensor;
 use darkroom_jobs::{ImageSize, TextToImage};
@@ -32,7 +33,7 @@ use crate::model::{Lora, Model, Output, Progress, Request, Run};
 use crate::request::{check_text_to_image, seed_of};
 use crate::safety::SafetyChecker;
 use crate::scheduler::{Scheduler, SchedulerConfig, Walk};
-use crate::unet::SIZE_NUMBERS;
+use crate::unet::{DeepFeatures, SIZE_NUMBERS};
 use crate::vae::VaeDecoder;
 use crate::{noise, pixels};
 
@@ -44,6 +45,8 @@ pub struct LatentDiffusion {
     text_encoders: TextEncoders,
     embeddings: Embeddings,
     denoiser: Denoiser,
+    /// How many steps share deeper features.
+    deep_cache: NonZeroU32,
     vae: VaeDecoder,
     /// Made when somebody first wants to see a picture in work.
     preview_map: OnceCell<PreviewMap>,
@@ -282,10 +285,11 @@ impl LatentDiffusion {
         on_step: &mut dyn FnMut(usize, &Tensor) -> Result<(), Error>,
     ) -> Result<Tensor, Error> {
         let mut latents = noise.start.affine(scheduler.init_noise_sigma(), 0.0)?;
+        let mut deep = DeepFeatures::every(self.deep_cache);
         for index in 0..scheduler.timesteps().len() {
             let timestep = scheduler.timesteps()[index];
             let input = scheduler.scale_model_input(index, &latents)?;
-            let prediction = self.predict(&input, timestep, conditioning)?;
+            let prediction = self.predict_after(&input, timestep, conditioning, &mut deep)?;
             let fresh = if scheduler.needs_noise(index) { Some((noise.of_step)(index)?) } else { None };
             latents = scheduler.step(index, &prediction, &latents, fresh.as_ref())?;
             if !pixels::is_finite(&latents)? {
@@ -297,8 +301,8 @@ impl LatentDiffusion {
         Ok(latents)
     }
 
-    /// The denoiser's output at one timestep, with guidance, for one picture: `input` and the result are f32
-    /// `(1, latent_channels, height, width)`.
+    /// The denoiser's output at one timestep, with guidance, for one picture, of a step that shares nothing with
+    /// others: `input` and the result are f32 `(1, latent_channels, height, width)`.
     ///
     /// # Errors
     /// When the device fails.
@@ -308,11 +312,22 @@ impl LatentDiffusion {
         timestep: f32,
         conditioning: &Conditioning,
     ) -> Result<Tensor, Error> {
+        self.predict_after(input, timestep, conditioning, &mut DeepFeatures::every(NonZeroU32::MIN))
+    }
+
+    /// As [`Self::predict`], of a step that takes from those before what it shares with them.
+    fn predict_after(
+        &self,
+        input: &Tensor,
+        timestep: f32,
+        conditioning: &Conditioning,
+        deep: &mut DeepFeatures,
+    ) -> Result<Tensor, Error> {
         let Some(guidance) = conditioning.guidance else {
-            return self.denoiser.forward(input, timestep, conditioning);
+            return self.denoiser.forward(input, timestep, conditioning, deep);
         };
         let twice = Tensor::cat(&[input, input], 0)?;
-        let both = self.denoiser.forward(&twice, timestep, conditioning)?;
+        let both = self.denoiser.forward(&twice, timestep, conditioning, deep)?;
         let (avoided, shown) = (both.narrow(0, 0, 1)?, both.narrow(0, 1, 1)?);
         Ok((&avoided + ((shown - &avoided)? * guidance)?)?)
     }
@@ -482,3 +497,6 @@ impl Model for LatentDiffusion {
         self.run_with(request, &Exchange::default(), run)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! From a folder to a model.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use darkroom_jobs::Pipeline;
@@ -26,6 +27,9 @@ pub struct LoadOptions {
     /// How many bytes of weights that LoRAs have changed a model may keep, on its device and beside its own, for
     /// requests that name the same LoRAs again; `None` for as many as its denoiser has.
     pub lora_cache_bytes: Option<u64>,
+    /// How many steps of a picture share what the deeper layers of a U-Net make (DeepCache, Ma et al. 2024): only the
+    /// first of so many runs them. Faster, and another picture. 1 and `None` are no sharing.
+    pub deep_cache: Option<NonZeroU32>,
 }
 
 /// Reads a folder in Hugging Face layout. Takes seconds; touches only files in `folder`.

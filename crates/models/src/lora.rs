@@ -92,12 +92,17 @@ impl Loras {
         self.cache.clear();
     }
 
-    /// The weight of a layer, as it is in use.
-    pub(crate) fn weight(&self, component: Component, layer: &str) -> Option<Tensor> {
+    /// The weight of a layer.
+    pub(crate) fn parameter(&self, component: Component, layer: &str) -> Option<&Parameter> {
         match self.targets.parts(&Place::new(component, layer))? {
-            [part] => self.targets.parameter(part.index).tensor().ok(),
+            [part] => Some(self.targets.parameter(part.index)),
             _ => None,
         }
+    }
+
+    /// The weight of a layer, as it is in use.
+    pub(crate) fn weight(&self, component: Component, layer: &str) -> Option<Tensor> {
+        self.parameter(component, layer)?.tensor().ok()
     }
 }
 

@@ -2,13 +2,15 @@
 
 mod blocks;
 mod config;
+mod deep;
 mod time;
 mod transformer;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Result as CandleResult, Tensor};
 
-use self::blocks::{DownBlock, MidBlock, UpBlock};
+use self::blocks::{DownBlock, Layer, MidBlock, UpBlock};
 pub(crate) use self::config::UnetConfig;
+pub(crate) use self::deep::DeepFeatures;
 use self::time::TimeEmbedding;
 pub(crate) use self::time::{Added, SIZE_NUMBERS};
 use crate::error::Error;
@@ -16,12 +18,23 @@ use crate::planes::{Conv2d, GroupNorm, Kernel, Planes, conv2d};
 use crate::resnet::ResnetShape;
 use crate::weights::Weights;
 
+/// What a U-Net is told besides the latents.
+pub(crate) struct UnetInput<'a> {
+    pub(crate) timestep: f32,
+    /// Hidden states `(batch, tokens, cross_attention_dim)` in the model's dtype.
+    pub(crate) text: &'a Tensor,
+    /// For a model that is told more.
+    pub(crate) added: Option<&'a Added>,
+}
+
 pub(crate) struct Unet {
     conv_in: Conv2d,
     time: TimeEmbedding,
     down_blocks: Vec<DownBlock>,
     mid_block: MidBlock,
     up_blocks: Vec<UpBlock>,
+    /// The last layer of the last up block, apart from it.
+    outermost: Layer,
     conv_norm_out: GroupNorm,
     conv_out: Conv2d,
     dtype: DType,
@@ -34,6 +47,8 @@ impl Unet {
         let deepest = config.deepest().channels;
         let time_width = first * 4;
         let out = config.groups.norm(first, &weights.pp("conv_norm_out"))?;
+        let mut up_blocks = up_blocks(config, time_width, &weights.pp("up_blocks"))?;
+        let outermost = up_blocks.last_mut().and_then(UpBlock::take_last);
         Ok(Self {
             conv_in: conv2d(config.in_channels, first, Kernel::SAME, &weights.pp("conv_in"))?,
             time: TimeEmbedding::load(config, time_width, weights)?,
@@ -43,7 +58,8 @@ impl Unet {
                 config,
                 &weights.pp("mid_block"),
             )?,
-            up_blocks: up_blocks(config, time_width, &weights.pp("up_blocks"))?,
+            up_blocks,
+            outermost: outermost.expect("an up block has more than no layers"),
             conv_norm_out: out,
             conv_out: conv2d(first, config.out_channels, Kernel::SAME, &weights.pp("conv_out"))?,
             dtype: weights.dtype(),
@@ -53,27 +69,34 @@ impl Unet {
 
     /// The model's prediction at one timestep, f32 and of the latents' shape.
     ///
-    /// `latents`: f32 `(batch, in_channels, height, width)`, each side at least 1. `text`: hidden states
-    /// `(batch, tokens, cross_attention_dim)` in the model's dtype. `added`: for a model that is told more.
+    /// `latents`: f32 `(batch, in_channels, height, width)`, each side at least 1. `deep`: of the passes before.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
-        timestep: f32,
-        text: &Tensor,
-        added: Option<&Added>,
+        input: &UnetInput<'_>,
+        deep: &mut DeepFeatures,
     ) -> Result<Tensor, Error> {
+        let UnetInput { timestep, text, added } = *input;
         let time = self.time.forward(timestep, added, (self.dtype, &self.device))?;
         let mut x = self.conv_in.forward(&Planes::new(&latents.to_dtype(self.dtype)?)?)?;
+        x = deep.next_or(|| self.deep(&x, &time, text))?.concatenate(&x)?;
+        x = self.outermost.forward(&x, &time, text)?;
+        x = self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)?;
+        Ok(x.tensor()?.to_dtype(DType::F32)?)
+    }
+
+    /// All between the first convolution, which made `first`, and the outermost layer.
+    fn deep(&self, first: &Planes, time: &Tensor, text: &Tensor) -> CandleResult<Planes> {
+        let mut x = first.clone();
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
-            x = block.forward(&x, &time, text, &mut skips)?;
+            x = block.forward(&x, time, text, &mut skips)?;
         }
-        x = self.mid_block.forward(&x, &time, text)?;
+        x = self.mid_block.forward(&x, time, text)?;
         for block in &self.up_blocks {
-            x = block.forward(&x, &time, text, &mut skips)?;
+            x = block.forward(&x, time, text, &mut skips)?;
         }
-        let x = self.conv_out.forward(&self.conv_norm_out.forward_silu(&x)?)?;
-        Ok(x.tensor()?.to_dtype(DType::F32)?)
+        Ok(x)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use candle_core::DType;
 use serde_json::{Map, Value};
@@ -63,10 +64,11 @@ struct Parts {
 }
 
 impl Configs {
-    fn load(model: &ModelFolder, family: Family) -> Result<Self, Error> {
+    fn load(model: &ModelFolder, family: Family, options: &LoadOptions) -> Result<Self, Error> {
         let folder = &Folder::new(model);
         let index: HashMap<String, Value> = folder.json(MODEL_INDEX)?;
         check_classes(folder, family, &index)?;
+        check_deep_cache(family, options)?;
         let configs = Self {
             family,
             text: TextConfigs::load(folder, family, |component| class_of(&index, component).is_some())?,
@@ -204,7 +206,7 @@ pub(super) fn load(
 ) -> Result<LatentDiffusion, Error> {
     let folder = Folder::new(model);
     let dtype = device.compute_dtype(options.dtype)?;
-    let configs = Configs::load(model, family)?;
+    let configs = Configs::load(model, family, options)?;
     let tokenizers = Tokenizers::load(&folder, family, &configs.text)?;
     let checkpoints = Checkpoints::open(&folder, &configs, dtype)?;
     let safety = safety_files(&folder, &configs, dtype, options)?;
@@ -225,6 +227,7 @@ pub(super) fn load(
         },
         embeddings: Embeddings::default(),
         denoiser: parts.denoiser,
+        deep_cache: options.deep_cache.unwrap_or(NonZeroU32::MIN),
         vae: parts.vae,
         preview_map: OnceCell::new(),
         scheduler: configs.scheduler,
@@ -248,7 +251,7 @@ pub(crate) fn weights_bytes(
     dtype: DType,
     options: &LoadOptions,
 ) -> Result<u64, Error> {
-    let configs = Configs::load(model, family)?;
+    let configs = Configs::load(model, family, options)?;
     let folder = Folder::new(model);
     let safety = safety_files(&folder, &configs, dtype, options)?;
     Ok(Checkpoints::open(&folder, &configs, dtype)?.check(&configs, dtype)? + check_safety(safety.as_ref())?)
@@ -293,6 +296,15 @@ fn scheduler_config(folder: &Folder, model: &ModelFolder, family: Family) -> Res
         Family::StableDiffusionXl | Family::StableDiffusion3 => config,
         Family::Flux => config.with_pipeline_sigmas(),
     })
+}
+
+fn check_deep_cache(family: Family, options: &LoadOptions) -> Result<(), Error> {
+    if options.deep_cache.is_none() || family.has_unet() {
+        return Ok(());
+    }
+    let (denoiser, _) = family.denoiser();
+    let message = format!("deep_cache is for models with a U-Net, and this one has a {denoiser}");
+    Err(Error::Unsupported(message))
 }
 
 fn check_classes(folder: &Folder, family: Family, index: &HashMap<String, Value>) -> Result<(), Error> {

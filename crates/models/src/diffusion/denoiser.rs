@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::flux::{Flux, FluxConfig, FluxInput};
 use crate::folder::Folder;
 use crate::sd3::{Sd3, Sd3Config};
-use crate::unet::{Added, Unet, UnetConfig};
+use crate::unet::{Added, DeepFeatures, Unet, UnetConfig, UnetInput};
 use crate::weights::Weights;
 
 /// Predicts what is to be taken from latents at a timestep.
@@ -99,18 +99,21 @@ impl Denoiser {
 
     /// The prediction at one timestep, f32 and of the latents' shape.
     ///
-    /// `latents`: f32 `(batch, channels, height, width)`, as many as there are texts in `conditioning`.
+    /// `latents`: f32 `(batch, channels, height, width)`, as many as there are texts in `conditioning`. `deep`: of
+    /// the steps before, for a U-Net.
     pub(super) fn forward(
         &self,
         latents: &Tensor,
         timestep: f32,
         conditioning: &Conditioning,
+        deep: &mut DeepFeatures,
     ) -> Result<Tensor, Error> {
         let Conditioning { states, pooled, sizes, guidance_scale, .. } = conditioning;
         match (self, pooled) {
             (Self::Unet(unet), pooled) => {
                 let added = pooled.clone().map(|pooled| Added { pooled, sizes: *sizes });
-                unet.forward(latents, timestep, states, added.as_ref())
+                let input = UnetInput { timestep, text: states, added: added.as_ref() };
+                unet.forward(latents, &input, deep)
             }
             (Self::Sd3(sd3), Some(pooled)) => sd3.forward(latents, timestep, states, pooled),
             (Self::Flux(flux), Some(pooled)) => {

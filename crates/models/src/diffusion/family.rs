@@ -51,6 +51,14 @@ impl Family {
         }
     }
 
+    /// Whether the denoiser is a U-Net; the others are transformers.
+    pub(super) fn has_unet(self) -> bool {
+        match self {
+            Self::StableDiffusion | Self::StableDiffusionXl => true,
+            Self::StableDiffusion3 | Self::Flux => false,
+        }
+    }
+
     /// The name and the class of the denoiser.
     pub(super) fn denoiser(self) -> (&'static str, &'static [&'static str]) {
         match self {

@@ -13,7 +13,7 @@ use crate::weights::Weights;
 const HALVING: Kernel = Kernel { size: 3, stride: 2, padding: (1, 1) };
 
 /// A residual block, and attention to the text where the block has it.
-struct Layer {
+pub(super) struct Layer {
     resnet: Resnet,
     attention: Option<Transformer>,
 }
@@ -33,7 +33,7 @@ impl Layer {
         Ok(Self { resnet, attention })
     }
 
-    fn forward(&self, x: &Planes, time: &Tensor, text: &Tensor) -> CandleResult<Planes> {
+    pub(super) fn forward(&self, x: &Planes, time: &Tensor, text: &Tensor) -> CandleResult<Planes> {
         let x = self.resnet.forward(x, Some(time))?;
         match &self.attention {
             Some(attention) => attention.forward(&x, text),
@@ -139,6 +139,11 @@ impl UpBlock {
         let upsample =
             block.doubles.then(|| Upsample::load(channels, &weights.pp("upsamplers.0"))).transpose()?;
         Ok(Self { layers, upsample })
+    }
+
+    /// Leaves the block without its last layer.
+    pub(super) fn take_last(&mut self) -> Option<Layer> {
+        self.layers.pop()
     }
 
     /// Takes as many of `skips` as there are layers, the newest first.

@@ -7,6 +7,7 @@ mod bad_files;
 mod blip;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod deep_cache;
 mod fake;
 mod families;
 mod flux;
@@ -14,6 +15,7 @@ mod judged;
 mod loading;
 mod lora;
 mod parity;
+mod prompts;
 mod safety;
 mod schedulers;
 mod sd3;
