@@ -8,6 +8,7 @@ mod keys;
 mod source;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -50,6 +51,8 @@ pub struct Model {
     pub safety_checker: SafetyChecker,
     /// Precision to compute in (`f32`, `f16`, `bf16`); the device's own choice when absent.
     pub dtype: Option<String>,
+    /// How many steps of a picture share what the deeper layers of its U-Net make; none do when absent.
+    pub deep_cache: Option<NonZeroU32>,
     /// Device memory it needs; measured from the weights when absent.
     pub memory_bytes: Option<u64>,
     /// What it costs; free when absent.

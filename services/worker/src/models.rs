@@ -162,7 +162,8 @@ fn options(served: &ServedModel) -> LoadOptions {
         Weights::Files(wanted) => wanted.safety_checker == SafetyChecker::Off,
         Weights::Fake(_) => false,
     };
-    LoadOptions { dtype: served.dtype, without_safety_checker, ..LoadOptions::default() }
+    let (dtype, deep_cache) = (served.dtype, served.deep_cache);
+    LoadOptions { dtype, without_safety_checker, deep_cache, ..LoadOptions::default() }
 }
 
 #[cfg(test)]
@@ -180,6 +181,7 @@ mod tests {
             warm: name.starts_with("warm"),
             weights: Weights::Fake(Duration::ZERO),
             dtype: None,
+            deep_cache: None,
             memory_bytes: Some(*bytes),
             timeout: Duration::from_secs(1),
         };

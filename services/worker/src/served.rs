@@ -1,6 +1,7 @@
 //! The part of the catalog that this worker serves.
 
 use std::fs;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -28,6 +29,8 @@ pub(crate) struct ServedModel {
     pub(crate) weights: Weights,
     /// Precision; the device's own choice when absent.
     pub(crate) dtype: Option<DType>,
+    /// How many steps of a picture share deeper features.
+    pub(crate) deep_cache: Option<NonZeroU32>,
     /// What the catalog says of its size; measured when absent.
     pub(crate) memory_bytes: Option<u64>,
     /// Time limit of one attempt.
@@ -126,6 +129,7 @@ impl ServedModel {
             warm: model.warm,
             weights,
             dtype,
+            deep_cache: model.deep_cache,
             memory_bytes: model.memory_bytes,
             timeout: model.timeout,
         })
@@ -150,7 +154,7 @@ mod tests {
 
     const CATALOG: &str = r#"[
         {"pipeline": "text-to-image", "model_id": "a/fake", "source": "builtin:fake?step_ms=5", "warm": true},
-        {"pipeline": "text-to-image", "model_id": "a/real", "source": "real", "dtype": "f16"},
+        {"pipeline": "text-to-image", "model_id": "a/real", "source": "real", "dtype": "f16", "deep_cache": 3},
         {"pipeline": "image-to-text", "model_id": "a/abs", "source": "/weights/abs"}
     ]"#;
 
@@ -166,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn half_precision_is_fetched_where_it_is_computed_in() {
+    fn settings_of_the_catalog_are_taken_over() {
         let served = pick(&["--allow-fake=true"]).unwrap();
         let precisions: Vec<Option<Precision>> = served
             .models()
@@ -179,6 +183,8 @@ mod tests {
         assert_eq!(precisions, [None, Some(Precision::Half), Some(Precision::Full)]);
         assert_eq!(served.models()[0].weights, Weights::Fake(Duration::from_millis(5)));
         assert_eq!(served.models()[1].dtype, Some(DType::F16));
+        let deep_cache = served.models().iter().map(|model| model.deep_cache.map(NonZeroU32::get));
+        assert_eq!(deep_cache.collect::<Vec<_>>(), [None, Some(3), None]);
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl RunArguments {
     }
 
     fn options(&self) -> LoadOptions {
-        LoadOptions { dtype: self.dtype, ..LoadOptions::default() }
+        LoadOptions { dtype: self.dtype, deep_cache: self.deep_cache, ..LoadOptions::default() }
     }
 
     fn caption(&self, image: &Path) -> anyhow::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -11,6 +12,9 @@ use serde_json::{Map, Value};
 use super::source::{self, ComponentEntry, SafetyCheckerEntry, components};
 use super::{Catalog, CatalogError, Defaults, Limits, Lora, Model, SafetyChecker, Source};
 use crate::{Lane, Pipeline, Price, RetryPolicy};
+
+/// With more steps that share deeper features a picture is not what the prompt says.
+const MAX_DEEP_CACHE: u32 = 10;
 
 /// An entry that is a model.
 #[derive(Deserialize)]
@@ -42,6 +46,8 @@ pub(super) struct Entry {
     #[serde(default)]
     dtype: Option<String>,
     #[serde(default)]
+    deep_cache: Option<u32>,
+    #[serde(default)]
     memory_bytes: Option<u64>,
     /// Seconds.
     #[serde(default)]
@@ -59,7 +65,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn check(mut self, index: usize, pipeline: Pipeline) -> Result<Model, CatalogError> {
         let bad = |key, problem: &str| CatalogError::Value { index, key, problem: problem.to_owned() };
-        let price = self.price(index)?;
+        let (price, deep_cache) = (self.price(index)?, self.deep_cache(index, pipeline)?);
         let (source, components, safety_checker) = self.weights(index)?;
         let lane =
             Lane::new(pipeline, self.model_id).map_err(|source| CatalogError::Lane { index, source })?;
@@ -91,6 +97,7 @@ impl Entry {
             scheduler: self.scheduler,
             safety_checker,
             dtype: self.dtype,
+            deep_cache,
             memory_bytes: self.memory_bytes,
             price,
             timeout,
@@ -118,6 +125,20 @@ impl Entry {
         let safety_checker =
             safety_checker.map_err(|problem| bad("safety_checker", problem.to_owned()))?.unwrap_or_default();
         Ok((source, components, safety_checker))
+    }
+
+    fn deep_cache(&self, index: usize, pipeline: Pipeline) -> Result<Option<NonZeroU32>, CatalogError> {
+        let bad = |problem: String| CatalogError::Value { index, key: "deep_cache", problem };
+        match self.deep_cache {
+            None => Ok(None),
+            Some(_) if pipeline != Pipeline::TextToImage => {
+                Err(bad(format!("is for {} models", Pipeline::TextToImage)))
+            }
+            Some(steps) => NonZeroU32::new(steps)
+                .filter(|steps| steps.get() <= MAX_DEEP_CACHE)
+                .map(Some)
+                .ok_or_else(|| bad(format!("must be 1 to {MAX_DEEP_CACHE} steps"))),
+        }
     }
 
     fn price(&self, index: usize) -> Result<Option<Price>, CatalogError> {

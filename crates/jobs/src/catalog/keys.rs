@@ -25,6 +25,7 @@ pub(super) const MODEL: Keys = Keys {
         "scheduler",
         "safety_checker",
         "dtype",
+        "deep_cache",
         "memory_bytes",
         "timeout",
         "max_attempts",

@@ -79,6 +79,23 @@ fn finds_models_by_id_alias_and_default() {
 }
 
 #[test]
+fn deep_cache_is_a_few_steps_of_a_model_that_draws() {
+    let of = |value: &str| {
+        let text = format!(r#"[{{"pipeline":"text-to-image","model_id":"m"{value}}}]"#);
+        let catalog = Catalog::parse(&text).unwrap();
+        assert!(catalog.unknown_keys().is_empty(), "{:?}", catalog.unknown_keys());
+        catalog.models()[0].deep_cache.map(NonZeroU32::get)
+    };
+    assert_eq!((of(""), of(r#","deep_cache":1"#), of(r#","deep_cache":10"#)), (None, Some(1), Some(10)));
+    insta::assert_snapshot!(problem(r#""deep_cache":0"#), @"catalog entry 0: `deep_cache` must be 1 to 10 steps");
+    insta::assert_snapshot!(problem(r#""deep_cache":11"#), @"catalog entry 0: `deep_cache` must be 1 to 10 steps");
+    insta::assert_snapshot!(problem(r#""deep_cache":2.5"#), @"catalog entry 0: deep_cache: invalid type: floating point `2.5`, expected u32");
+    let caption = r#"[{"pipeline":"image-to-text","model_id":"m","deep_cache":2}]"#;
+    let error = Catalog::parse(caption).unwrap_err().to_string();
+    assert_eq!(error, "catalog entry 0: `deep_cache` is for text-to-image models");
+}
+
+#[test]
 fn errors_name_entry_key_and_what_is_allowed() {
     insta::assert_snapshot!(problem(r#""warm":"yes""#), @r#"catalog entry 0: warm: invalid type: string "yes", expected a boolean"#);
     insta::assert_snapshot!(problem(r#""price_per_unit":-1"#), @"catalog entry 0: `price_per_unit` must be a number of at least 0");

@@ -1,6 +1,7 @@
 //! What to run, and where the results go.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -63,6 +64,10 @@ pub struct RunArguments {
     /// Scheduler to use instead of the one the model names.
     #[arg(long)]
     scheduler: Option<SchedulerKind>,
+
+    /// How many steps share what the deeper layers of a U-Net make: faster, and another picture.
+    #[arg(long, value_name = "STEPS", conflicts_with = "image")]
+    pub(super) deep_cache: Option<NonZeroU32>,
 
     /// A LoRA to merge into the model, with a strength other than 1. Up to 4 times.
     #[arg(long, value_name = "FILE[=STRENGTH]")]
