@@ -23,6 +23,7 @@ mod report;
 mod samples;
 mod scale;
 mod service;
+mod shortcuts;
 mod stage;
 mod statement;
 mod worker;
@@ -47,7 +48,7 @@ struct Arguments {
     /// How often each side is measured, in turns
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only this case of `inference`, by its name; more than once for several
+    /// Only this case of `inference` or `shortcuts`, by its name; more than once for several
     #[arg(long, value_name = "CASE")]
     only: Vec<String>,
     /// Where NAME.json and NAME.svg go
@@ -68,6 +69,8 @@ enum Benchmark {
     Operations,
     /// A model from disk to its first step, beside reading its files
     Cold,
+    /// Operations that are left out: what that does to time and picture
+    Shortcuts,
     /// What the machine can do: commits, bytes from disk, copies, multiply-adds
     Limits,
     /// Jobs without work, through everything around the work
@@ -88,6 +91,7 @@ impl Benchmark {
             Self::Inference => inference::pictures(rounds, &arguments.only),
             Self::Operations => operations::measure(rounds),
             Self::Cold => cold::measure(rounds),
+            Self::Shortcuts => shortcuts::measure(rounds, &arguments.only),
             Self::Limits => limits::measure(rounds),
             Self::Jobs => jobs::measure(rounds),
             Self::Scale => scale::measure(rounds),

@@ -118,7 +118,11 @@ impl Pool {
         self.begin_by("begin; set local plan_cache_mode = force_custom_plan", STATEMENT_DEADLINE).await
     }
 
-    async fn begin_by(&self, statements: &'static str, deadline: Duration) -> Result<Transaction, sqlx::Error> {
+    async fn begin_by(
+        &self,
+        statements: &'static str,
+        deadline: Duration,
+    ) -> Result<Transaction, sqlx::Error> {
         let mut loan = self.lend().await?;
         within(deadline, loan.connection()?.execute(statements)).await?;
         Ok(Transaction { loan, deadline })

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     /// How often each side of a comparison is measured, in turns
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Only this case of `inference`, by its name; more than once for several
+    /// Only this case of `inference` or `shortcuts`, by its name; more than once for several
     #[arg(long, value_name = "CASE")]
     only: Vec<String>,
     /// Write what was measured into docs/performance.md
@@ -38,6 +38,8 @@ enum Benchmark {
     Operations,
     /// A model from disk to its first step, beside reading its files
     Cold,
+    /// Operations that are left out: what that does to time and picture
+    Shortcuts,
     /// What the machine can do: commits, bytes from disk, copies, multiply-adds
     Limits,
     /// Jobs without work, through everything around the work
@@ -58,7 +60,12 @@ impl Benchmark {
     /// Whether it runs services.
     fn needs_servers(self) -> bool {
         match self {
-            Self::Caption | Self::Inference | Self::Operations | Self::Cold | Self::Limits => false,
+            Self::Caption
+            | Self::Inference
+            | Self::Operations
+            | Self::Cold
+            | Self::Shortcuts
+            | Self::Limits => false,
             Self::Jobs | Self::Scale | Self::Api | Self::Growth => true,
         }
     }
@@ -70,7 +77,10 @@ impl Benchmark {
 
     /// Whether it compares with PyTorch, or has it write models.
     fn needs_reference(self) -> bool {
-        matches!(self, Self::Caption | Self::Inference | Self::Operations | Self::Cold | Self::Limits)
+        matches!(
+            self,
+            Self::Caption | Self::Inference | Self::Operations | Self::Cold | Self::Shortcuts | Self::Limits
+        )
     }
 }
 
