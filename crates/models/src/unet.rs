@@ -59,7 +59,7 @@ impl Unet {
                 &weights.pp("mid_block"),
             )?,
             up_blocks,
-            outermost: outermost.expect("an up block has more than no layers"),
+            outermost: outermost.expect("there is an up block, and a layer in it"),
             conv_norm_out: out,
             conv_out: conv2d(first, config.out_channels, Kernel::SAME, &weights.pp("conv_out"))?,
             dtype: weights.dtype(),
