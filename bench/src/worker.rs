@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use darkroom_jobs::{ArtifactId, Lane, LeaseToken, Pipeline, WorkerId};
-use darkroom_store::{Lease, LeaseRequest, LeasedJob, NewArtifact, Outcome, Settled, Store};
+use darkroom_store::{Lease, LeaseRequest, LeasedJob, NewArtifact, Settled, Store};
 use uuid::Uuid;
 
 use crate::service::MODELS;
@@ -34,10 +34,9 @@ impl Worker {
 
     /// Ends a job well, with one picture.
     pub(crate) async fn finish(&self, store: &Store, lease: &Lease) -> Result<()> {
-        store.record_artifact(lease, &picture(lease)).await?;
         let timings = [("fetch", 1.0), ("inference", 5000.0), ("encode", 40.0), ("upload", 30.0)];
         let timings = timings.map(|(stage, ms)| (stage.to_owned(), ms)).into();
-        let settled = store.settle(lease, &Outcome::Succeeded { timings }, 1).await?;
+        let settled = store.finish(lease, &picture(lease), &timings, 1).await?;
         ensure!(settled == Settled::Done, "a job was not settled: {settled:?}");
         Ok(())
     }
