@@ -127,7 +127,7 @@ async fn dispatch(settings: Settings, context: Context) -> anyhow::Result<()> {
             Ok(())
         }
     });
-    let relay = Relay { store: store.clone(), publisher: publisher.clone() };
+    let relay = Relay { store: store.clone(), publisher: publisher.clone(), measured: None };
     tasks.spawn("relay", relay.run(stop.clone()));
     tasks.spawn("reaper", reaper::run(store.clone(), stop.clone()));
     let sweeper = Sweeper {

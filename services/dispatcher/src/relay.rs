@@ -5,6 +5,7 @@ use std::time::Duration;
 use darkroom_jobs::Lane;
 use darkroom_queue::Publisher;
 use darkroom_store::{Change, Changes, Error, OutboxRow, Store};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::rhythm::Rhythm;
@@ -14,9 +15,13 @@ const POLL: Duration = Duration::from_secs(1);
 /// Rows claimed at once; their tickets are published in one pipelined batch.
 const BATCH: i64 = 500;
 
+/// How often the outbox is measured.
+const MEASURE: Duration = Duration::from_secs(1);
+
 pub(crate) struct Relay {
     pub(crate) store: Store,
     pub(crate) publisher: Publisher,
+    pub(crate) measured: Option<Instant>,
 }
 
 /// What a round did.
@@ -30,7 +35,7 @@ enum Round {
 }
 
 impl Relay {
-    pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut rhythm = Rhythm::new("relay", POLL);
         let mut changes = None;
         while !stop.is_cancelled() {
@@ -52,7 +57,7 @@ impl Relay {
 
     /// Claims due rows, publishes their tickets and deletes the rows whose ticket was taken. The others come due
     /// again by themselves.
-    async fn round(&self) -> Result<Round, Error> {
+    async fn round(&mut self) -> Result<Round, Error> {
         if !self.publisher.is_connected() {
             self.measure().await?;
             return Ok(Round::Stuck);
@@ -72,7 +77,11 @@ impl Relay {
         Ok(if ids.len() == rows.len() { Round::Drained } else { Round::Stuck })
     }
 
-    async fn measure(&self) -> Result<(), Error> {
+    async fn measure(&mut self) -> Result<(), Error> {
+        if self.measured.is_some_and(|measured| measured.elapsed() < MEASURE) {
+            return Ok(());
+        }
+        self.measured = Some(Instant::now());
         let (depth, late_s) = self.store.outbox_depth().await?;
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("darkroom_outbox_rows").set(depth as f64);
