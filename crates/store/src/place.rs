@@ -44,6 +44,9 @@ pub struct Place {
     pub wait: Option<Duration>,
 }
 
+/// Jobs that are counted one by one when one more is submitted.
+const FEW: f64 = 32.0;
+
 /// What decides between tenants whose heads have the same class: the lesser goes first.
 #[derive(PartialEq, PartialOrd)]
 struct Turn {
@@ -76,16 +79,14 @@ impl Backlog {
     /// The place that a job would have that is submitted now.
     pub fn place_of_new(&self, lane: &Lane, class: Priority, tenant: TenantId) -> Place {
         let ahead = self.group(lane, class, tenant).map_or(0.0, |group| group.jobs);
-        let job = Queued {
-            id: JobId::from_uuid(Uuid::max()),
-            lane: lane.clone(),
-            class,
-            tenant,
-            waited_s: 0.0,
-            own_ahead: 0,
-            backing_off: false,
-        };
-        self.place_behind(&job, ahead)
+        self.place_behind(&new(lane, class, tenant), ahead)
+    }
+
+    /// The place of a job that was accepted just now and that the backlog has already. `None` while few of its owner's
+    /// jobs wait in its lane and class: then [`Store::queued`] counts them for little.
+    pub fn place_of_last(&self, lane: &Lane, class: Priority, tenant: TenantId) -> Option<Place> {
+        let group = self.group(lane, class, tenant).filter(|group| group.jobs > FEW)?;
+        Some(self.place_behind(&new(lane, class, tenant), group.jobs - 1.0))
     }
 
     /// The place behind `own_ahead` jobs of the same owner, lane and class.
@@ -179,6 +180,12 @@ impl Waiting {
     fn of_class_better_than(&self, class: i16) -> f64 {
         if class == 0 { 0.0 } else { self.of_class_at_least(class - 1) }
     }
+}
+
+/// A job that is submitted now.
+fn new(lane: &Lane, class: Priority, tenant: TenantId) -> Queued {
+    let id = JobId::from_uuid(Uuid::max());
+    Queued { id, lane: lane.clone(), class, tenant, waited_s: 0.0, own_ahead: 0, backing_off: false }
 }
 
 /// The class after so long a wait.

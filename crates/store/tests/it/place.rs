@@ -219,3 +219,17 @@ async fn a_job_says_why_it_is_passed_over() {
     assert_eq!(why().await, Some(Blocked::LanePaused));
     database.drop_database().await;
 }
+
+#[tokio::test]
+async fn the_place_of_the_last_of_many_jobs_is_known_without_counting_them() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let (a, b) = (tenant(store, "a").await, tenant(store, "b").await);
+    jobs_of(store, a, Priority::Normal, 5).await;
+    let last = *jobs_of(store, b, Priority::Normal, 40).await.last().unwrap();
+    let backlog = store.backlog().await.unwrap();
+    let place = |owner| backlog.place_of_last(&lane("m"), Priority::Normal, owner);
+    assert_eq!(place(b).map(|place| place.ahead), Some(predicted(store, &[last]).await[&last]));
+    assert_eq!(place(a), None, "few are counted");
+    database.drop_database().await;
+}

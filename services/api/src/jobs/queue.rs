@@ -50,13 +50,28 @@ impl Jobs {
     /// A job as the API shows it.
     pub(crate) async fn view(&self, job: Job) -> JobView {
         let standings = self.standings(std::slice::from_ref(&job)).await;
-        self.show(job, &standings)
+        let standing = standings.get(&job.id).copied();
+        self.show(job, standing)
+    }
+
+    /// A job that was just accepted, as the API shows it: in a long queue its place is known without counting.
+    pub(crate) async fn view_accepted(&self, job: Job) -> JobView {
+        let queued = job.state == JobState::Queued;
+        let backlog = if queued { self.backlogs.latest().await } else { None };
+        let place = backlog.as_ref().and_then(|it| it.place_of_last(&job.lane, job.priority, job.tenant));
+        let (Some(backlog), Some(place)) = (backlog, place) else { return self.view(job).await };
+        let standing = Standing { place, blocked: backlog.blocked_new(&job.lane, job.tenant) };
+        self.show(job, Some(standing))
     }
 
     /// Jobs as the API shows them.
     pub(crate) async fn views(&self, jobs: Vec<Job>) -> Vec<JobView> {
         let standings = self.standings(&jobs).await;
-        jobs.into_iter().map(|job| self.show(job, &standings)).collect()
+        let show = |job: Job| {
+            let standing = standings.get(&job.id).copied();
+            self.show(job, standing)
+        };
+        jobs.into_iter().map(show).collect()
     }
 
     /// Where a job would stand that is submitted now; `None` while that is not known.
@@ -67,8 +82,7 @@ impl Jobs {
         Some(Standing { place, blocked: backlog.blocked_new(lane, job.tenant) })
     }
 
-    fn show(&self, job: Job, standings: &HashMap<JobId, Standing>) -> JobView {
-        let standing = standings.get(&job.id).copied();
+    fn show(&self, job: Job, standing: Option<Standing>) -> JobView {
         let mut view = JobView::new(job, &self.links);
         if let Some(standing) = standing {
             view.queue = Some(standing.queue());

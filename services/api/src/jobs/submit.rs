@@ -90,7 +90,8 @@ pub(crate) async fn submit(
         headers.insert(PREFERENCE_APPLIED, applied);
     }
     let status = if job.state.is_final() { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, headers, Json(jobs.view(job).await)).into_response())
+    let view = if replayed.is_some() { jobs.view(job).await } else { jobs.view_accepted(job).await };
+    Ok((status, headers, Json(view)).into_response())
 }
 
 fn headers(job: &Job) -> Result<HeaderMap, Error> {
