@@ -67,9 +67,11 @@ impl Gathering {
         self.flights.try_acquire().ok().filter(|_| few)
     }
 
-    /// The next submissions to be sent, and whether others are left.
+    /// The next submissions to be sent, and whether others are left. Those whose callers are gone are not: nobody has
+    /// heard of such a job.
     fn take(&self) -> (Vec<Waiting>, bool) {
         let mut all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|waiting| !waiting.answer.is_closed());
         let most = all.len().min(MOST);
         let taken = all.drain(..most).collect();
         (taken, !all.is_empty())
@@ -113,6 +115,9 @@ impl Store {
 
     /// Callers that hear nothing from this send theirs alone.
     async fn insert_gathered(&self, together: Vec<Waiting>) {
+        if together.is_empty() {
+            return;
+        }
         let jobs: Vec<&NewJob> = together.iter().map(|waiting| &waiting.job).collect();
         let stamps = match insert_jobs(&self.pool, &jobs, None).await {
             Ok(stamps) => stamps,

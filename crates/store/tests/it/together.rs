@@ -1,13 +1,25 @@
 //! Submissions that share a statement.
 
-use darkroom_jobs::TenantId;
+use std::time::Duration;
+
+use darkroom_jobs::{Event, JobWebhook, TenantId, WebhookForm};
 use darkroom_store::testing::TestDatabase;
 use darkroom_store::{Accepted, NewJob};
+use futures_util::FutureExt as _;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::builder::{in_lane, new_job, tenant};
+use crate::job_webhooks::with_webhook;
+
+/// Until so many statements wait for the lock of a table.
+async fn until_held(database: &TestDatabase, statements: i64) {
+    let waiting = "select count(*) from pg_stat_activity where wait_event = 'relation' and datname = current_database()";
+    let held = async { while database.count(waiting).await < statements {} };
+    timeout(Duration::from_secs(10), held).await.expect("statements wait for the table");
+}
 
 /// Submits jobs at the same time while none can be inserted; what became of each, in order.
 async fn submit_held(
@@ -22,11 +34,8 @@ async fn submit_held(
         let store = database.store.clone();
         submissions.spawn(async move { (place, store.accept(&job).await) });
     }
-    // Until every connection waits that will: those that gather are sent while the first ones are held.
-    let waiting = "select count(*) from pg_stat_activity where wait_event = 'relation' and datname = current_database()";
-    while database.count(waiting).await < 3 {
-        tokio::task::yield_now().await;
-    }
+    // Two of single jobs, and one of those that gathered meanwhile.
+    until_held(database, 3).await;
     held.rollback().await.unwrap();
     let mut answers = submissions.join_all().await;
     answers.sort_by_key(|(place, _)| *place);
@@ -88,5 +97,45 @@ async fn a_job_that_cannot_be_accepted_takes_no_other_with_it() {
     }
     assert_eq!(database.count("select count(*) from jobs").await, 19);
     assert_eq!(database.count("select count(*) from outbox").await, 19);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_job_whose_caller_is_gone_before_it_was_sent_is_not_made() {
+    let database = TestDatabase::create().await;
+    let owner = tenant(&database.store, "a").await;
+    let mut holder = PgConnection::connect(database.url()).await.unwrap();
+    let mut held = holder.begin().await.unwrap();
+    held.execute("lock table jobs in exclusive mode").await.unwrap();
+    let mut first = JoinSet::new();
+    for sent in 1..=4 {
+        let (store, job) = (database.store.clone(), new_job(owner));
+        first.spawn(async move { store.accept(&job).await });
+        until_held(&database, sent).await;
+    }
+    // As many as there may be are under way: these gather, and their callers leave.
+    for _ in 0..5 {
+        assert!(database.store.accept(&new_job(owner)).now_or_never().is_none());
+    }
+    let last = new_job(owner);
+    let submitted = database.store.accept(&last);
+    let release = async { held.rollback().await.unwrap() };
+    let (last, ()) = tokio::join!(submitted, release);
+    assert!(matches!(last, Ok(Accepted::Created(_))));
+    assert!(first.join_all().await.iter().all(|answer| matches!(answer, Ok(Accepted::Created(_)))));
+    assert_eq!(database.count("select count(*) from jobs").await, 5);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn a_job_with_a_webhook_is_told_as_it_is_stored() {
+    let database = TestDatabase::create().await;
+    let owner = tenant(&database.store, "a").await;
+    let url = "https://shop.example/hooks".to_owned();
+    let events = [&Event::FINAL[..], &Event::EARLY].concat();
+    let job = with_webhook(new_job(owner), JobWebhook { url, form: WebhookForm::Native, events });
+    let Accepted::Created(told) = database.store.accept(&job).await.unwrap() else { panic!("it is new") };
+    let stored = database.store.job(owner, job.id).await.unwrap().unwrap();
+    assert_eq!(format!("{told:?}"), format!("{stored:?}"));
     database.drop_database().await;
 }
