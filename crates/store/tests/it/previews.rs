@@ -3,6 +3,8 @@ use darkroom_store::testing::TestDatabase;
 use darkroom_store::{NewPreview, Store};
 use uuid::Uuid;
 
+use crate::builder::{TestWorker, accept, new_job, tenant};
+
 fn job(number: u128) -> JobId {
     JobId::from_uuid(Uuid::from_u128(number))
 }
@@ -43,5 +45,23 @@ async fn jobs_are_watched_for_some_seconds() {
     database.execute("update job_watchers set watched_until = now() - interval '2 minutes'").await;
     assert_eq!(store.watched_jobs(&all).await.unwrap(), []);
     assert_eq!(store.forget_previews().await.unwrap(), 1);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn who_leases_a_job_hears_whether_somebody_looks_on() {
+    let database = TestDatabase::create().await;
+    let store = &database.store;
+    let owner = tenant(store, "a").await;
+    let worker = TestWorker::start(store).await;
+    for watched in [true, false] {
+        let id = accept(store, new_job(owner)).await;
+        if watched {
+            store.watch_jobs(&[id]).await.unwrap();
+        }
+        let leased = worker.take(store).await;
+        let found = store.find_lease(leased.lease.token).await.unwrap().unwrap();
+        assert_eq!((leased.lease.job, leased.watched, found.watched), (id, watched, watched));
+    }
     database.drop_database().await;
 }
