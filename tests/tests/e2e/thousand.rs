@@ -34,7 +34,8 @@ async fn a_thousand_jobs_survive_the_death_of_a_worker() {
     nothing_happened_twice(&deployment).await;
     assert_eq!(deployment.database.count("select count(*) from artifacts").await, JOBS);
     let lost = deployment.database.count("select count(*) from attempts where state = 'lost'").await;
-    assert!(lost <= 2, "only what the killed worker held was lost: {lost}");
+    // Two slots, and one attempt that has left the device and is being stored.
+    assert!(lost <= 3, "only what the killed worker held was lost: {lost}");
     assert_eq!(deployment.database.count("select count(*) from attempts").await, JOBS + lost);
 
     let mut filter = JobFilter { limit: Some(100), ..JobFilter::default() };
